@@ -1,0 +1,146 @@
+"""Descriptors: their versions, their byte layouts, and what a similarity means.
+
+Luna's own versions start at 1001. Versions 46 to 60 are accepted for descriptors that a user brings: their layout is
+not published, so they are kept as they came and compared as vectors of signed bytes (docs/compatibility.md).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from server.errors import BadSdkDescriptor, UnknownDescriptorVersion, WrongDescriptorLength
+
+SIGNATURE = b"dp\x00\x00"
+"""First bytes of an SDK descriptor; four bytes of little-endian version follow, then the raw descriptor."""
+
+
+class Element(Enum):
+    """Type of a raw descriptor's elements, little-endian. The value is numpy's name of it."""
+
+    FLOAT16 = "<f2"
+    INT8 = "<i1"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Logistic map from the distance of two unit vectors to a similarity: 1 / (1 + exp(steepness * (d - midpoint))).
+
+    d is the L2 distance, in [0, 2]; the similarity is .5 at the midpoint.
+    """
+
+    steepness: float
+    midpoint: float
+
+    def similarity(self, cosine: float) -> float:
+        """Similarity in [0, 1] of two descriptors whose cosine is in [-1, 1]."""
+        distance = math.sqrt(max(0.0, 2.0 - 2.0 * cosine))
+        return 1.0 / (1.0 + math.exp(self.steepness * (distance - self.midpoint)))
+
+    def cosine(self, similarity: float) -> float:
+        """Smallest cosine that reaches a similarity; -1 for 0, above 1 where nothing reaches it."""
+        if similarity <= 0.0:
+            return -1.0
+        if similarity >= 1.0:
+            return 2.0
+        distance = self.midpoint + math.log(1.0 / similarity - 1.0) / self.steepness
+        return 2.0 if distance < 0.0 else max(-1.0, 1.0 - distance * distance / 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorSpec:
+    """One version: how many elements of which type, and its calibration.
+
+    Without a calibration the similarity is the cosine itself, cut off below 0: good for order, not for a threshold.
+    """
+
+    version: int
+    dimensions: int
+    element: Element
+    calibration: Calibration | None = None
+
+    @property
+    def byte_length(self) -> int:
+        """Length of a raw descriptor in bytes."""
+        return self.dimensions * (2 if self.element is Element.FLOAT16 else 1)
+
+    def similarity(self, cosine: float) -> float:
+        """Similarity in [0, 1] for a cosine in [-1, 1]."""
+        if self.calibration is None:
+            return min(1.0, max(0.0, cosine))
+        return self.calibration.similarity(cosine)
+
+    def cosine(self, similarity: float) -> float:
+        """Smallest cosine whose similarity reaches the given one."""
+        if self.calibration is None:
+            return similarity if similarity > 0.0 else -1.0
+        return self.calibration.cosine(similarity)
+
+
+def _brought(version: int, dimensions: int) -> DescriptorSpec:
+    return DescriptorSpec(version, dimensions, Element.INT8)
+
+
+#: Calibrations: logistic fit on LFW's 6,000 pairs, unit-norm dlib descriptors, without and with flip averaging.
+SPECS: Mapping[int, DescriptorSpec] = {
+    spec.version: spec
+    for spec in (
+        _brought(46, 256),
+        *(_brought(version, 512) for version in (52, 54, 56, 57, 58, 59, 60)),
+        DescriptorSpec(1001, 128, Element.FLOAT16, Calibration(20.0, 0.4356)),
+        DescriptorSpec(1002, 128, Element.FLOAT16, Calibration(20.0, 0.425)),
+    )
+}
+
+
+def spec(version: int) -> DescriptorSpec:
+    """The layout of a version.
+
+    Raises:
+        UnknownDescriptorVersion: no such version.
+    """
+    try:
+        return SPECS[version]
+    except KeyError:
+        raise UnknownDescriptorVersion(version=version, known=", ".join(map(str, SPECS))) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A raw descriptor and its version; its length has been checked."""
+
+    version: int
+    data: bytes
+
+    @classmethod
+    def raw(cls, version: int, data: bytes) -> Descriptor:
+        """Take a raw vector.
+
+        Raises:
+            UnknownDescriptorVersion: no such version.
+            WrongDescriptorLength: the version has another length.
+        """
+        needed = spec(version).byte_length
+        if len(data) != needed:
+            raise WrongDescriptorLength(version=version, length=len(data), needed=needed)
+        return cls(version, data)
+
+    @classmethod
+    def sdk(cls, data: bytes) -> Descriptor:
+        """Take a self-describing SDK descriptor.
+
+        Raises:
+            BadSdkDescriptor: the signature or the header is not there.
+            UnknownDescriptorVersion, WrongDescriptorLength: as for `raw`.
+        """
+        if len(data) < len(SIGNATURE) + 4 or not data.startswith(SIGNATURE):
+            raise BadSdkDescriptor(message="it does not begin with the signature and a version")
+        (version,) = struct.unpack_from("<I", data, len(SIGNATURE))
+        return cls.raw(version, data[len(SIGNATURE) + 4 :])
+
+    def to_sdk(self) -> bytes:
+        """The descriptor with signature and version in front."""
+        return SIGNATURE + struct.pack("<I", self.version) + self.data

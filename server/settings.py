@@ -1,0 +1,172 @@
+"""The settings of every process, as one frozen tree.
+
+Environment variables carry the prefix `LUNA_` and nest by `__`: `LUNA_REST__PORT=5000`. Unknown names are errors.
+`luna config show` prints the tree with secrets hidden; `docs/reference/settings.md` is made from it.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "LUNA_"
+
+
+class Registration(Enum):
+    """Who may create accounts: `auto` is open while every listener is on loopback, and admin otherwise."""
+
+    AUTO = "auto"
+    OPEN = "open"
+    ADMIN = "admin"
+
+
+class Group(BaseModel):
+    """A node of the tree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rest(Group):
+    """Where Envoy listens."""
+
+    host: str = Field("127.0.0.1", description="Address that REST is served on.")
+    port: int = Field(5000, ge=1, le=65535, description="Port that REST is served on.")
+    admin_port: int = Field(0, ge=0, le=65535, description="Envoy's admin port on loopback; 0 takes a free one.")
+    timeout_seconds: float = Field(60, gt=0, description="A request that takes longer is answered with 504.")
+
+
+class Grpc(Group):
+    """Where gRPC is served."""
+
+    host: str = Field("127.0.0.1", description="Address that gRPC is served on.")
+    port: int = Field(50051, ge=1, le=65535, description="Port of the first server process; the next ones follow it.")
+    servers: int = Field(1, ge=1, le=64, description="Server processes that `luna up` starts.")
+    max_message_bytes: int = Field(32 << 20, ge=1 << 20, description="Largest request or response.")
+    reflection: bool = Field(True, description="Serve grpc.reflection, so that grpcurl works without proto files.")
+    drain_seconds: float = Field(10, ge=0, description="How long a stopping server lets running calls finish.")
+
+
+class Database(Group):
+    """PostgreSQL."""
+
+    url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host/name of an external server; empty starts the embedded one."
+    )
+    pool_size: int = Field(10, ge=1, description="Connections that a process keeps.")
+    pool_overflow: int = Field(10, ge=0, description="Connections that it may open beyond them.")
+    statement_timeout_seconds: float = Field(30, gt=0, description="Longest run of one statement.")
+
+
+class Redis(Group):
+    """Redis."""
+
+    url: SecretStr | None = Field(
+        None, description="redis://[:password@]host:port/number of an external server; empty starts the embedded one."
+    )
+    timeout_seconds: float = Field(5, gt=0, description="Longest wait for one answer.")
+
+
+class Blobs(Group):
+    """Where samples, images and objects are kept."""
+
+    url: str | None = Field(
+        None, description="file:///folder, s3://bucket/prefix, gs:// or az://; empty keeps them in the data folder."
+    )
+    options: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Options of the object store, for example endpoint, region, access_key_id."
+    )
+
+
+class Engine(Group):
+    """The inference engine."""
+
+    pack: str = Field("default", description="Name of the model pack.")
+    threads: int = Field(1, ge=1, description="Threads of one inference session.")
+    workers: int = Field(0, ge=0, description="Images worked on at the same time; 0 is one for each core.")
+    max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
+    max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
+    min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
+    flip_averaging: bool = Field(False, description="Average the descriptors of a face and its mirror image.")
+    landmarks68: bool = Field(
+        False,
+        description="Use the 68-point model that comes with face_recognition_models. Its training data excludes "
+        "commercial use; it serves landmarks68, eyes and mouth.",
+    )
+
+
+class Access(Group):
+    """Accounts and authorization."""
+
+    account_header: bool = Field(
+        False, description="Accept the deprecated Luna-Account-Id header as authorization. Anyone may then be anyone."
+    )
+    registration: Registration = Field(Registration.AUTO, description="Who may create accounts: auto, open or admin.")
+    admin_login: str = Field("root@visionlabs.ai", description="Login of the first administrator.")
+    admin_password: SecretStr | None = Field(
+        None, description="Password of the first administrator; empty makes one and keeps it in the data folder."
+    )
+    password_cache_seconds: float = Field(
+        300, ge=0, description="How long a verified password is remembered as a keyed hash, in memory only."
+    )
+
+
+class Fetch(Group):
+    """Images given as addresses."""
+
+    timeout_seconds: float = Field(10, gt=0, description="Longest download.")
+    max_bytes: int = Field(32 << 20, ge=1024, description="Largest download.")
+    max_redirects: int = Field(3, ge=0, description="Redirects that are followed.")
+    allow_private: bool = Field(False, description="Allow private, loopback and link-local addresses.")
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    data: Path = Field(Path(".luna"), description="Folder of everything that this machine keeps.")
+    models: Path | None = Field(
+        None, description="Folder of prepared model packs; empty is `models` in the data folder."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    rest: Rest = Field(default_factory=Rest)
+    grpc: Grpc = Field(default_factory=Grpc)
+    database: Database = Field(default_factory=Database)
+    redis: Redis = Field(default_factory=Redis)
+    blobs: Blobs = Field(default_factory=Blobs)
+    engine: Engine = Field(default_factory=Engine)
+    access: Access = Field(default_factory=Access)
+    fetch: Fetch = Field(default_factory=Fetch)
+
+    @property
+    def models_folder(self) -> Path:
+        """Where prepared model packs are."""
+        return self.models or self.data / "models"
+
+    @property
+    def registration_open(self) -> bool:
+        """True where anyone who reaches the service may create an account."""
+        if self.access.registration is not Registration.AUTO:
+            return self.access.registration is Registration.OPEN
+        return all(host in {"127.0.0.1", "::1", "localhost"} for host in (self.rest.host, self.grpc.host))
+
+
+def load() -> Settings:
+    """The settings of this process, from its environment.
+
+    Raises:
+        ValueError: a value is out of its range, or a variable with the prefix names no setting.
+    """
+    settings = Settings()
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper().split("__", maxsplit=1)[0] not in known:
+            message = f"{name} names no setting"
+            raise ValueError(message)
+    return settings
