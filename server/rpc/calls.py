@@ -1,0 +1,54 @@
+"""The call in progress: who calls, under which id, and where its request came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from server.domain.access import Principal
+from server.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class RestOrigin:
+    """Tells that a request came from REST, and which of its top-level fields stood in the path or the query.
+
+    Names are those of the proto. Errors then carry the codes and the names that REST has for them.
+    """
+
+    query_fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call in progress. `headers` have lower-case names: gRPC metadata or HTTP headers, `-bin` entries left out."""
+
+    method: str
+    request_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    caller: Principal | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """The account that the call acts for.
+
+        Raises:
+            Unauthenticated: the call is an open one.
+        """
+        if self.caller is None:
+            raise Unauthenticated(message="authorization is required")
+        return self.caller
+
+
+_current: ContextVar[Call] = ContextVar("luna_call")
+
+
+def current() -> Call:
+    """The call that this task works on."""
+    return _current.get()
+
+
+def enter(call: Call) -> None:
+    """Make a call the current one of this task."""
+    _current.set(call)
