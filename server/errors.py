@@ -232,7 +232,7 @@ class ImageTooLarge(InvalidInput):
 
 
 class WrongSampleSize(InvalidInput):
-    """A face sample must be 250x250 pixels, not {width}x{height}"""
+    """A sample must be {needed} pixels, not {width}x{height}"""
 
     code = 11030
 

@@ -190,3 +190,20 @@ class FaceEngine(Protocol):
             NotAnImage, WrongSampleSize, Busy: as for `inspect`.
         """
         ...
+
+    def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
+        """One descriptor of several of the same person: their mean by score, of unit norm; the score is the mean.
+
+        Args:
+            descriptors: at least one, all of one version.
+        """
+        ...
+
+    async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
+        """An encoded image of exactly this size as JPEG; the bytes as they are where they are JPEG already.
+
+        Raises:
+            WrongSampleSize: the image has another size.
+            NotAnImage, ImageTooLarge, Busy: as for `detect`.
+        """
+        ...

@@ -10,7 +10,6 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-
 from luna import options_pb2
 
 Behaviour = Callable[[Any, Any], Awaitable[Message]]

@@ -1,0 +1,247 @@
+"""Matching: references are resolved to descriptors, candidates are searched, answers are told in similarities."""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+from server.domain.access import Principal, Scope
+from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
+from server.domain.descriptors import Descriptor, Element, spec
+from server.domain.faces import Face, FaceFilter, FaceStore, Page
+from server.domain.search import FaceIndex, FaceQuery
+from server.errors import (
+    AttributeNotFound,
+    BadBody,
+    DescriptorNotFound,
+    EventsOff,
+    ExternalIdNotFound,
+    FaceHasNoAttributes,
+    FaceNotFound,
+    MatchVersionMismatch,
+    MixedDescriptorVersions,
+    NoReferenceDescriptor,
+)
+
+
+class ReferenceKind(Enum):
+    """Kinds of stored references. The value is the API's word."""
+
+    FACE = "face"
+    ATTRIBUTE = "attribute"
+    FACE_EXTERNAL_ID = "face_external_id"
+    EVENT = "event"
+    EVENT_EXTERNAL_ID = "event_external_id"
+    EVENT_TRACK_ID = "event_track_id"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReference:
+    """A reference by id."""
+
+    kind: ReferenceKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCandidates:
+    """Faces to search in, of one account where `account_id` names it."""
+
+    where: FaceFilter
+    account_id: UUID | None
+    limit: int
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeCandidates:
+    """Temporary attributes to search in."""
+
+    attribute_ids: tuple[UUID, ...]
+    account_id: UUID | None
+    limit: int
+    threshold: float
+
+
+Candidates = FaceCandidates | AttributeCandidates
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One result: its similarity in [0, 1], and the face or the attribute."""
+
+    similarity: float
+    face: Face | None = None
+    attribute: TemporaryAttribute | None = None
+
+
+class Matching:
+    """Searches and compares."""
+
+    def __init__(
+        self, index: FaceIndex, faces: FaceStore, attributes: AttributeStore, *, descriptor_version: int
+    ) -> None:
+        self._index = index
+        self._faces = faces
+        self._attributes = attributes
+        self._version = descriptor_version
+
+    async def match(
+        self,
+        principal: Principal,
+        references: Sequence[StoredReference | Descriptor],
+        candidates: Sequence[Candidates],
+        account_id: UUID | None = None,
+    ) -> list[list[list[Found]]]:
+        """Search each set of candidates for each reference.
+
+        Args:
+            principal: who asks.
+            references: whom to look for.
+            candidates: where to look.
+            account_id: narrows everything to one account.
+
+        Returns:
+            For each reference, for each set of candidates, what was found: best first.
+
+        Raises:
+            LunaError: a reference is not there, has no descriptor, or one of another version (see `Matcher`).
+        """
+        descriptors = [await self._descriptor(principal.reads(account_id), one) for one in references]
+        for descriptor in descriptors:
+            if descriptor.version != self._version:
+                raise MatchVersionMismatch(version=descriptor.version, needed=self._version)
+        return await self._search(principal, descriptors, candidates, account_id)
+
+    async def _search(
+        self,
+        principal: Principal,
+        descriptors: Sequence[Descriptor],
+        candidates: Sequence[Candidates],
+        account_id: UUID | None,
+    ) -> list[list[list[Found]]]:
+        answers: list[list[list[Found]]] = [[[] for _ in candidates] for _ in descriptors]
+        places: list[tuple[int, int]] = []
+        queries: list[FaceQuery] = []
+        for column, block in enumerate(candidates):
+            scope = principal.reads(block.account_id or account_id)
+            if block.account_id is not None and account_id is not None and block.account_id != account_id:
+                continue
+            if isinstance(block, AttributeCandidates):
+                stored = await self._attributes.get(scope, block.attribute_ids)
+                for row, descriptor in enumerate(descriptors):
+                    answers[row][column] = _among(descriptor, stored, block)
+                continue
+            least = spec(self._version).cosine(block.threshold)
+            for row, descriptor in enumerate(descriptors):
+                places.append((row, column))
+                queries.append(FaceQuery(descriptor, scope, block.where, block.limit, least))
+        if queries:
+            hits = await self._index.search(queries)
+            shown = await self._shown(principal, {hit.face_id for found in hits for hit in found})
+            similarity = spec(self._version).similarity
+            for (row, column), found in zip(places, hits, strict=True):
+                answers[row][column] = [
+                    Found(similarity(hit.cosine), face=shown[hit.face_id]) for hit in found if hit.face_id in shown
+                ]
+        return answers
+
+    async def _shown(self, principal: Principal, face_ids: set[UUID]) -> dict[UUID, Face]:
+        """The faces as the database has them now: one that was deleted while the search ran is not told of."""
+        if not face_ids:
+            return {}
+        where = FaceFilter(face_ids=tuple(face_ids))
+        return {face.face_id: face for face in await self._faces.find(principal.reads(), where, Page(1, len(face_ids)))}
+
+    async def _descriptor(self, reads: Scope, reference: StoredReference | Descriptor) -> Descriptor:
+        if isinstance(reference, Descriptor):
+            return reference
+        match reference.kind:
+            case ReferenceKind.FACE:
+                return await self._of_face(reads, _uuid(reference.id))
+            case ReferenceKind.FACE_EXTERNAL_ID:
+                found = await self._faces.by_external_id(reads, reference.id)
+                if not found:
+                    raise ExternalIdNotFound(external_id=reference.id)
+                return await self._of_face(reads, found[0])
+            case ReferenceKind.ATTRIBUTE:
+                attribute_id = _uuid(reference.id)
+                stored = await self._attributes.get(reads, [attribute_id])
+                if not stored:
+                    raise AttributeNotFound(attribute_id=attribute_id)
+                return self._chosen(stored[0].content, "attribute", attribute_id)
+            case _:
+                raise EventsOff
+
+    async def _of_face(self, reads: Scope, face_id: UUID) -> Descriptor:
+        attribute = await self._faces.attribute(reads, face_id)
+        if attribute is None:
+            if await self._faces.get(reads, face_id) is None:
+                raise FaceNotFound(face_id=face_id)
+            raise FaceHasNoAttributes(face_id=face_id)
+        return self._chosen(attribute.content, "face", face_id)
+
+    def _chosen(self, content: AttributeContent, kind: str, object_id: UUID) -> Descriptor:
+        if not content.descriptors:
+            raise NoReferenceDescriptor(kind=kind, id=object_id)
+        descriptor = content.descriptor(self._version)
+        if descriptor is None:
+            raise DescriptorNotFound(id=object_id, version=self._version)
+        return descriptor
+
+
+def compare(references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
+    """Similarities in [0, 1] of every reference (row) with every candidate (column).
+
+    Raises:
+        MixedDescriptorVersions: not all descriptors have one version.
+    """
+    versions = {descriptor.version for descriptor in (*references, *candidates)}
+    if len(versions) > 1:
+        raise MixedDescriptorVersions(versions=", ".join(map(str, sorted(versions))))
+    similarity = spec(references[0].version).similarity
+    columns = [_unit(candidate) for candidate in candidates]
+    rows = (_unit(reference) for reference in references)
+    return [[similarity(_dot(row, column)) for column in columns] for row in rows]
+
+
+def _among(descriptor: Descriptor, stored: Sequence[TemporaryAttribute], block: AttributeCandidates) -> list[Found]:
+    known = [(one, other) for one in stored if (other := one.content.descriptor(descriptor.version)) is not None]
+    if not known:
+        return []
+    similarities = compare([descriptor], [other for _, other in known])[0]
+    found = [
+        Found(similarity, attribute=one)
+        for (one, _), similarity in zip(known, similarities, strict=True)
+        if similarity >= block.threshold
+    ]
+    found.sort(key=lambda one: (-one.similarity, one.attribute.attribute_id if one.attribute else UUID(int=0)))
+    return found[: block.limit]
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadBody(field="references.id", message=f"'{text[:64]}' is not a uuid") from None
+
+
+def _unit(descriptor: Descriptor) -> list[float]:
+    """The elements of a descriptor, scaled to length 1; zeros stay zeros."""
+    values = _elements(descriptor)
+    norm = math.sqrt(math.fsum(value * value for value in values))
+    return [value / norm for value in values] if norm > 0.0 else values
+
+
+def _elements(descriptor: Descriptor) -> list[float]:
+    if spec(descriptor.version).element is Element.INT8:
+        return [float(value) for value in array.array("b", descriptor.data)]
+    return list(memoryview(descriptor.data).cast("B").cast("e"))
+
+
+def _dot(one: list[float], other: list[float]) -> float:
+    return math.fsum(a * b for a, b in zip(one, other, strict=True))

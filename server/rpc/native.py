@@ -1,0 +1,65 @@
+"""Native gRPC: the handlers of `luna.v6` that lead into the dispatcher."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+
+import grpc
+from google.protobuf.message import Message
+
+from server.errors import LunaError
+from server.rpc.dispatcher import Context, Dispatcher
+from server.rpc.methods import Method
+from server.rpc.status import status_of
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,46}")
+
+
+def request_id_of(sent: str | None) -> str:
+    """The id that a client gave its request, or a new one: Unix seconds, a comma, a random UUID.
+
+    What a client sends is kept where it is printable ASCII without spaces of at most 46 characters, and is
+    replaced otherwise (reference document, Luna-Request-Id).
+    """
+    if sent is not None and _REQUEST_ID.fullmatch(sent):
+        return sent
+    return f"{int(time.time())},{uuid.uuid4()}"
+
+
+def headers_of(context: Context) -> dict[str, str]:
+    """The metadata of a call as text, the first of each name; binary entries are left out."""
+    headers: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            headers.setdefault(name, value)
+    return headers
+
+
+def handlers(dispatcher: Dispatcher) -> Iterable[grpc.GenericRpcHandler]:
+    """A handler for each service, to be added to a server."""
+    by_service: dict[str, dict[str, grpc.RpcMethodHandler[Message, Message]]] = {}
+    for method in dispatcher.methods.values():
+        service = method.descriptor.containing_service.full_name
+        by_service.setdefault(service, {})[method.descriptor.name] = _handler(dispatcher, method)
+    return [grpc.method_handlers_generic_handler(name, found) for name, found in by_service.items()]
+
+
+def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[Message, Message]:
+    async def serve(request: Message, context: Context) -> Message:
+        headers = headers_of(context)
+        request_id = request_id_of(headers.get("luna-request-id"))
+        context.set_trailing_metadata((("luna-request-id", request_id),))
+        try:
+            return await dispatcher.call(method, request, context, headers=headers, request_id=request_id)
+        except LunaError as error:
+            await context.abort_with_status(status_of(error, request_id))
+            raise
+
+    return grpc.unary_unary_rpc_method_handler(
+        serve,
+        request_deserializer=method.request_type.FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
