@@ -122,10 +122,13 @@ class Descriptor:
         Raises:
             UnknownDescriptorVersion: no such version.
             WrongDescriptorLength: the version has another length.
+            BadSdkDescriptor: an element is not a finite number.
         """
-        needed = spec(version).byte_length
-        if len(data) != needed:
-            raise WrongDescriptorLength(version=version, length=len(data), needed=needed)
+        layout = spec(version)
+        if len(data) != layout.byte_length:
+            raise WrongDescriptorLength(version=version, length=len(data), needed=layout.byte_length)
+        if layout.element is Element.FLOAT16 and not _finite(data):
+            raise BadSdkDescriptor(message="an element is not a finite number")
         return cls(version, data)
 
     @classmethod
@@ -144,3 +147,8 @@ class Descriptor:
     def to_sdk(self) -> bytes:
         """The descriptor with signature and version in front."""
         return SIGNATURE + struct.pack("<I", self.version) + self.data
+
+
+def _finite(data: bytes) -> bool:
+    """True where no float16 of little-endian bytes is infinite or NaN: those have all exponent bits set."""
+    return all(high & 0x7C != 0x7C for high in data[1::2])

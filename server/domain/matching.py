@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import array
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,9 +9,9 @@ from uuid import UUID
 
 from server.domain.access import Principal, Scope
 from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
-from server.domain.descriptors import Descriptor, Element, spec
+from server.domain.descriptors import Descriptor, spec
 from server.domain.faces import Face, FaceFilter, FaceStore, Page
-from server.domain.search import FaceIndex, FaceQuery
+from server.domain.search import Comparer, FaceIndex, FaceQuery
 from server.errors import (
     AttributeNotFound,
     BadBody,
@@ -83,9 +81,16 @@ class Matching:
     """Searches and compares."""
 
     def __init__(
-        self, index: FaceIndex, faces: FaceStore, attributes: AttributeStore, *, descriptor_version: int
+        self,
+        index: FaceIndex,
+        comparer: Comparer,
+        faces: FaceStore,
+        attributes: AttributeStore,
+        *,
+        descriptor_version: int,
     ) -> None:
         self._index = index
+        self._comparer = comparer
         self._faces = faces
         self._attributes = attributes
         self._version = descriptor_version
@@ -117,6 +122,16 @@ class Matching:
                 raise MatchVersionMismatch(version=descriptor.version, needed=self._version)
         return await self._search(principal, descriptors, candidates, account_id)
 
+    async def compare(self, references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
+        """Similarities in [0, 1] of every reference (row) with every candidate (column).
+
+        Raises:
+            MixedDescriptorVersions: not all descriptors have one version.
+        """
+        similarity = spec(check_versions([*references, *candidates])).similarity
+        cosines = await self._comparer.cosines(references, candidates)
+        return [[similarity(cosine) for cosine in row] for row in cosines]
+
     async def _search(
         self,
         principal: Principal,
@@ -133,8 +148,8 @@ class Matching:
                 continue
             if isinstance(block, AttributeCandidates):
                 stored = await self._attributes.get(scope, block.attribute_ids)
-                for row, descriptor in enumerate(descriptors):
-                    answers[row][column] = _among(descriptor, stored, block)
+                for row, similar in enumerate(await self._among(descriptors, stored, block)):
+                    answers[row][column] = similar
                 continue
             least = spec(self._version).cosine(block.threshold)
             for row, descriptor in enumerate(descriptors):
@@ -142,12 +157,27 @@ class Matching:
                 queries.append(FaceQuery(descriptor, scope, block.where, block.limit, least))
         if queries:
             hits = await self._index.search(queries)
-            shown = await self._shown(principal, {hit.face_id for found in hits for hit in found})
+            shown = await self._shown(principal, {hit.face_id for near in hits for hit in near})
             similarity = spec(self._version).similarity
-            for (row, column), found in zip(places, hits, strict=True):
+            for (row, column), near in zip(places, hits, strict=True):
                 answers[row][column] = [
-                    Found(similarity(hit.cosine), face=shown[hit.face_id]) for hit in found if hit.face_id in shown
+                    Found(similarity(hit.cosine), face=shown[hit.face_id]) for hit in near if hit.face_id in shown
                 ]
+        return answers
+
+    async def _among(
+        self, descriptors: Sequence[Descriptor], stored: Sequence[TemporaryAttribute], block: AttributeCandidates
+    ) -> list[list[Found]]:
+        known = [(one, other) for one in stored if (other := one.content.descriptor(self._version)) is not None]
+        if not known:
+            return [[] for _ in descriptors]
+        rows = await self.compare(descriptors, [other for _, other in known])
+        answers = []
+        for row in rows:
+            pairs = [(similarity, one) for (one, _), similarity in zip(known, row, strict=True)]
+            pairs.sort(key=lambda pair: (-pair[0], pair[1].attribute_id))
+            kept = [Found(similarity, attribute=one) for similarity, one in pairs if similarity >= block.threshold]
+            answers.append(kept[: block.limit])
         return answers
 
     async def _shown(self, principal: Principal, face_ids: set[UUID]) -> dict[UUID, Face]:
@@ -194,33 +224,16 @@ class Matching:
         return descriptor
 
 
-def compare(references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
-    """Similarities in [0, 1] of every reference (row) with every candidate (column).
+def check_versions(descriptors: Sequence[Descriptor]) -> int:
+    """The one version that all descriptors have.
 
     Raises:
-        MixedDescriptorVersions: not all descriptors have one version.
+        MixedDescriptorVersions: they have several.
     """
-    versions = {descriptor.version for descriptor in (*references, *candidates)}
+    versions = sorted({descriptor.version for descriptor in descriptors})
     if len(versions) > 1:
-        raise MixedDescriptorVersions(versions=", ".join(map(str, sorted(versions))))
-    similarity = spec(references[0].version).similarity
-    columns = [_unit(candidate) for candidate in candidates]
-    rows = (_unit(reference) for reference in references)
-    return [[similarity(_dot(row, column)) for column in columns] for row in rows]
-
-
-def _among(descriptor: Descriptor, stored: Sequence[TemporaryAttribute], block: AttributeCandidates) -> list[Found]:
-    known = [(one, other) for one in stored if (other := one.content.descriptor(descriptor.version)) is not None]
-    if not known:
-        return []
-    similarities = compare([descriptor], [other for _, other in known])[0]
-    found = [
-        Found(similarity, attribute=one)
-        for (one, _), similarity in zip(known, similarities, strict=True)
-        if similarity >= block.threshold
-    ]
-    found.sort(key=lambda one: (-one.similarity, one.attribute.attribute_id if one.attribute else UUID(int=0)))
-    return found[: block.limit]
+        raise MixedDescriptorVersions(versions=", ".join(map(str, versions)))
+    return versions[0]
 
 
 def _uuid(text: str) -> UUID:
@@ -228,20 +241,3 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise BadBody(field="references.id", message=f"'{text[:64]}' is not a uuid") from None
-
-
-def _unit(descriptor: Descriptor) -> list[float]:
-    """The elements of a descriptor, scaled to length 1; zeros stay zeros."""
-    values = _elements(descriptor)
-    norm = math.sqrt(math.fsum(value * value for value in values))
-    return [value / norm for value in values] if norm > 0.0 else values
-
-
-def _elements(descriptor: Descriptor) -> list[float]:
-    if spec(descriptor.version).element is Element.INT8:
-        return [float(value) for value in array.array("b", descriptor.data)]
-    return list(memoryview(descriptor.data).cast("B").cast("e"))
-
-
-def _dot(one: list[float], other: list[float]) -> float:
-    return math.fsum(a * b for a, b in zip(one, other, strict=True))

@@ -26,6 +26,11 @@ class AccountRegistry:
         self._passwords = passwords
         self._open = open_registration
 
+    @property
+    def open_registration(self) -> bool:
+        """True where anyone may create an account."""
+        return self._open
+
     async def create(
         self,
         *,

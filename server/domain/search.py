@@ -47,6 +47,17 @@ class FaceIndex(Protocol):
         ...
 
 
+class Comparer(Protocol):
+    """Compares descriptors that are at hand."""
+
+    async def cosines(self, references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
+        """Cosines in [-1, 1] of every reference (row) with every candidate (column), all of one version.
+
+        A descriptor of length 0 has the cosine 0 with everything.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class IndexedFace:
     """Everything that the index keeps of one face. `descriptors` are raw, by version."""
