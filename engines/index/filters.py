@@ -1,0 +1,352 @@
+"""Which face is in which row, and which rows a filter selects."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.index.block import Rows, grown
+from server.domain.access import Scope
+from server.domain.faces import FaceFilter
+from server.domain.search import IndexedFace
+
+_FIRST_ROWS = 1024
+_GROWTH = 1.5
+_FREE = -1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LOW = (1 << 64) - 1
+_NOWHERE: Rows = np.empty(0, np.intp)
+
+DENSE = 8
+"""A selection of more than one row in so many is a mask: the scan of all codes is then faster than gathering them."""
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """Selected rows, ascending and distinct."""
+
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Selected rows as a mask, shape (height,), bool."""
+
+    mask: NDArray[np.bool_]
+
+
+Selection = Few | Many
+
+
+class Members:
+    """The rows of one list: an ascending array, brought up to date by `settle` after a batch of changes.
+
+    Four bytes for a member and no more: there are many lists, and most are small.
+    """
+
+    __slots__ = ("_added", "_removed", "_rows", "list_id")
+
+    def __init__(self, list_id: UUID) -> None:
+        self.list_id = list_id
+        self._rows: NDArray[np.int32] = np.empty(0, np.int32)
+        self._added: set[int] = set()
+        self._removed: set[int] = set()
+
+    def add(self, row: int) -> None:
+        """Put a row in that is not in it."""
+        if row in self._removed:
+            self._removed.discard(row)
+        else:
+            self._added.add(row)
+
+    def discard(self, row: int) -> None:
+        """Take a row out that is in it."""
+        if row in self._added:
+            self._added.discard(row)
+        else:
+            self._removed.add(row)
+
+    def settle(self) -> int:
+        """Work the changes in. Returns how many rows there are."""
+        if self._removed:
+            removed = np.fromiter(self._removed, np.int32, len(self._removed))
+            self._rows = np.delete(self._rows, np.searchsorted(self._rows, removed))
+            self._removed.clear()
+        if self._added:
+            added = np.sort(np.fromiter(self._added, np.int32, len(self._added)))
+            self._rows = np.insert(self._rows, np.searchsorted(self._rows, added), added)
+            self._added.clear()
+        return len(self._rows)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows, ascending; every change is settled."""
+        return self._rows.astype(np.intp)
+
+
+class Postings(Generic[_Key]):
+    """Rows by a key that is shared by few: a bare number where there is one row, a set where there are more."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: dict[_Key, int | set[int]] = {}
+
+    def add(self, key: _Key, row: int) -> None:
+        """Put a row under a key."""
+        held = self._rows.get(key)
+        if held is None:
+            self._rows[key] = row
+        elif isinstance(held, set):
+            held.add(row)
+        else:
+            self._rows[key] = {held, row}
+
+    def discard(self, key: _Key, row: int) -> None:
+        """Take a row that is under a key away from it."""
+        held = self._rows[key]
+        if isinstance(held, set):
+            held.discard(row)
+            if len(held) > 1:
+                return
+            if held:
+                self._rows[key] = held.pop()
+                return
+        del self._rows[key]
+
+    def rows(self, key: _Key) -> Rows:
+        """The rows under a key, ascending."""
+        held = self._rows.get(key)
+        if held is None:
+            return _NOWHERE
+        if isinstance(held, set):
+            return np.sort(np.fromiter(held, np.intp, len(held)))
+        return np.array([held], np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Under what a row is filed."""
+
+    lists: tuple[Members, ...]
+    external_id: str
+    event_id: UUID | None
+
+
+_UNFILED = _Entry((), "", None)
+
+
+class Register:
+    """The faces of one block by row, and what their filters need.
+
+    Attributes:
+        height: rows that have ever been used; every array is valid below it.
+        id_high: upper 64 bits of the face ids, shape (capacity,), uint64: pairs are ordered as the UUIDs are.
+        id_low: lower 64 bits, likewise.
+    """
+
+    def __init__(self) -> None:
+        self.height = 0
+        self.id_high: NDArray[np.uint64] = np.zeros(_FIRST_ROWS, np.uint64)
+        self.id_low: NDArray[np.uint64] = np.zeros(_FIRST_ROWS, np.uint64)
+        self._account: NDArray[np.int32] = np.full(_FIRST_ROWS, _FREE, np.int32)
+        self._created: NDArray[np.int64] = np.zeros(_FIRST_ROWS, np.int64)
+        self._nameless: NDArray[np.bool_] = np.zeros(_FIRST_ROWS, np.bool_)
+        self._entries: list[_Entry] = []
+        self._free: list[int] = []
+        self._rows: dict[int, int] = {}
+        self._accounts: dict[UUID, int] = {}
+        self._lists: dict[UUID, Members] = {}
+        self._unsettled: set[Members] = set()
+        self._external: Postings[str] = Postings()
+        self._events: Postings[UUID] = Postings()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of memory held by the arrays beside the block."""
+        columns = (self.id_high, self.id_low, self._account, self._created, self._nameless)
+        return sum(column.nbytes for column in columns)
+
+    def row(self, face_id: UUID) -> int | None:
+        """The row of a face."""
+        return self._rows.get(face_id.int)
+
+    def put(self, face: IndexedFace) -> int:
+        """File a face, new or known, and return its row."""
+        row = self._rows.get(face.face_id.int)
+        if row is None:
+            row = self._take()
+            self._rows[face.face_id.int] = row
+            self.id_high[row] = face.face_id.int >> 64
+            self.id_low[row] = face.face_id.int & _LOW
+        else:
+            self._unfile(row)
+        self._account[row] = self._accounts.setdefault(face.account_id, len(self._accounts))
+        self._created[row] = microseconds(face.create_time)
+        self._nameless[row] = not face.external_id
+        self._file(row, face)
+        return row
+
+    def remove(self, face_id: UUID) -> int | None:
+        """Forget a face. Returns the row that it had, which is free now, or None where it is not known."""
+        row = self._rows.pop(face_id.int, None)
+        if row is None:
+            return None
+        self._unfile(row)
+        self.id_high[row] = 0
+        self.id_low[row] = 0
+        self._account[row] = _FREE
+        self._created[row] = 0
+        self._nameless[row] = False
+        self._free.append(row)
+        return row
+
+    def settle(self) -> None:
+        """Finish a batch of changes; to be called before anything is selected."""
+        for members in self._unsettled:
+            if not members.settle():
+                del self._lists[members.list_id]
+        self._unsettled.clear()
+
+    def face_ids(self, rows: Rows) -> list[UUID]:
+        """The faces in rows that are in use."""
+        pairs = zip(self.id_high[rows].tolist(), self.id_low[rows].tolist(), strict=True)
+        return [UUID(int=high << 64 | low) for high, low in pairs]
+
+    def select(self, scope: Scope, where: FaceFilter) -> Selection:
+        """The rows of the faces that a filter selects. `user_data` is not looked at: only the database knows it.
+
+        What a dictionary answers comes first, smallest first; the arrays are then read at those rows only.
+        """
+        account = _FREE if scope.account_id is None else self._accounts.get(scope.account_id)
+        named = sorted(self._named(where), key=len)
+        if account is None or (named and not len(named[0])):
+            return Few(_NOWHERE)
+        if not named:
+            mask = self._holds(slice(0, self.height), account, where)
+            if np.count_nonzero(mask) * DENSE > self.height:
+                return Many(mask)
+            return Few(np.flatnonzero(mask))
+        rows = named[0]
+        for others in named[1:]:
+            rows = np.intersect1d(rows, others, assume_unique=True)
+        rows = rows[self._holds(rows, account, where)]
+        if len(rows) * DENSE <= self.height:
+            return Few(rows)
+        mask = np.zeros(self.height, np.bool_)
+        mask[rows] = True
+        return Many(mask)
+
+    def _named(self, where: FaceFilter) -> list[Rows]:
+        """The rows that each condition on a list, an event or on ids allows, ascending and distinct."""
+        found: list[Rows] = []
+        if where.face_ids is not None:
+            rows = {self._rows.get(face_id.int, _FREE) for face_id in where.face_ids}
+            found.append(_ascending(rows - {_FREE}))
+        if where.external_ids is not None:
+            found.append(_union([self._by_external_id(external_id) for external_id in set(where.external_ids)]))
+        if where.event_id is not None:
+            found.append(self._events.rows(where.event_id))
+        if where.list_id is not None:
+            members = self._lists.get(where.list_id)
+            found.append(_NOWHERE if members is None else members.rows)
+        return found
+
+    def _by_external_id(self, external_id: str) -> Rows:
+        if external_id:
+            return self._external.rows(external_id)
+        return np.flatnonzero(self._nameless[: self.height])
+
+    def _holds(self, at: Rows | slice, account: int, where: FaceFilter) -> NDArray[np.bool_]:
+        """Whether rows are of the account (of any one for `_FREE`), and within the bounds of time and id."""
+        accounts = self._account[at]
+        holds: NDArray[np.bool_] = accounts != _FREE if account == _FREE else accounts == account
+        if where.create_time_gte is not None:
+            holds &= self._created[at] >= microseconds(where.create_time_gte)
+        if where.create_time_lt is not None:
+            holds &= self._created[at] < microseconds(where.create_time_lt)
+        if where.face_id_gte is not None:
+            holds &= ~self._below(at, where.face_id_gte)
+        if where.face_id_lt is not None:
+            holds &= self._below(at, where.face_id_lt)
+        return holds
+
+    def _below(self, at: Rows | slice, bound: UUID) -> NDArray[np.bool_]:
+        """Whether the ids of rows are smaller than a bound."""
+        high, low = np.uint64(bound.int >> 64), np.uint64(bound.int & _LOW)
+        below: NDArray[np.bool_] = self.id_low[at] < low
+        below &= self.id_high[at] == high
+        below |= self.id_high[at] < high
+        return below
+
+    def _take(self) -> int:
+        """A free row."""
+        if self._free:
+            return self._free.pop()
+        row = self.height
+        if row == len(self._account):
+            capacity = int(row * _GROWTH)
+            self.id_high = grown(self.id_high, capacity)
+            self.id_low = grown(self.id_low, capacity)
+            self._account = grown(self._account, capacity)
+            self._account[row:] = _FREE
+            self._created = grown(self._created, capacity)
+            self._nameless = grown(self._nameless, capacity)
+        self._entries.append(_UNFILED)
+        self.height += 1
+        return row
+
+    def _file(self, row: int, face: IndexedFace) -> None:
+        if not (face.list_ids or face.external_id or face.event_id):
+            return
+        lists = tuple(self._list(list_id) for list_id in dict.fromkeys(face.list_ids))
+        for members in lists:
+            members.add(row)
+        self._unsettled.update(lists)
+        if face.external_id:
+            self._external.add(face.external_id, row)
+        if face.event_id is not None:
+            self._events.add(face.event_id, row)
+        self._entries[row] = _Entry(lists, face.external_id, face.event_id)
+
+    def _unfile(self, row: int) -> None:
+        entry = self._entries[row]
+        for members in entry.lists:
+            members.discard(row)
+        self._unsettled.update(entry.lists)
+        if entry.external_id:
+            self._external.discard(entry.external_id, row)
+        if entry.event_id is not None:
+            self._events.discard(entry.event_id, row)
+        self._entries[row] = _UNFILED
+
+    def _list(self, list_id: UUID) -> Members:
+        members = self._lists.get(list_id)
+        if members is None:
+            members = self._lists[list_id] = Members(list_id)
+        return members
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, for a time with a zone."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _ascending(rows: set[int]) -> Rows:
+    return np.sort(np.fromiter(rows, np.intp, len(rows)))
+
+
+def _union(parts: Sequence[Rows]) -> Rows:
+    return np.unique(np.concatenate(parts)) if parts else _NOWHERE

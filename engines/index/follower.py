@@ -1,0 +1,306 @@
+"""The index of a process: follows the feed of committed changes, and answers searches that see all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from engines.index.faces import IndexedFaces, among
+from engines.index.turns import Turns
+from server.domain.search import FaceFeed, FaceQuery, FeedUpdate, Hit
+from server.errors import Busy, LunaError, Unavailable
+
+_log = logging.getLogger(__name__)
+
+_COMPONENT = "The face index"
+_BATCH = 32
+"""Queries after which a scan takes no further search: they share its passes, and the first waits for the last."""
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a follower behaves in time.
+
+    Attributes:
+        patience: seconds that one answer of the feed may take.
+        attention: seconds after which the background looks for changes by itself.
+        rest: seconds between two steps of the background, so that many small changes come as one.
+    """
+
+    patience: float = 30.0
+    attention: float = 1.0
+    rest: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """Queries that wait for a scan, and where their answers go."""
+
+    queries: Sequence[FaceQuery]
+    answers: asyncio.Future[list[list[Hit]]]
+
+
+class FollowingIndex:
+    """The port `FaceIndex` over a `FaceFeed`, in memory.
+
+    A search first catches up with the feed. Searches share one catching up, but only one that started after each of
+    them began: so what was committed before a search is in it.
+
+    The faces are read and changed on threads. Scans run side by side; a change waits for those that run, and then is
+    alone (`Turns`). Searches that come while every thread is busy are scanned together.
+
+    Trouble with the feed makes searches `Unavailable`, and lasts as long as itself: the next search or the background
+    tries again. If the feed's position may have moved without its changes having been applied, or is too old,
+    everything is loaded anew while searches wait.
+
+    Args:
+        feed: the committed changes. `catch_up` and `snapshot` are called one at a time; `wait` and `select` also
+            while other calls run. A call that raises or is cancelled must leave the position where it was.
+        threads: scans that may run at once.
+        queue: searches that may be under way at once.
+        pace: how the follower behaves in time.
+    """
+
+    def __init__(self, feed: FaceFeed, *, threads: int = 1, queue: int = 1024, pace: Pace | None = None) -> None:
+        self._feed = feed
+        self._threads = threads
+        self._queue = queue
+        self._pace = pace or Pace()
+        self._faces = IndexedFaces()
+        self._turns = Turns()
+        self._loaded = False
+        self._closed = False
+        self._under_way = 0
+        self._jobs: deque[_Job] = deque()
+        self._scans: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+        self._background: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="face-index")
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of memory held by blocks and by the arrays beside them."""
+        return self._faces.byte_size
+
+    async def start(self) -> None:
+        """Load all faces, and begin to follow.
+
+        Raises:
+            Unavailable: the feed cannot be read. It may be tried again.
+        """
+        await self._catch_up()
+        if self._background is None:
+            self._background = asyncio.create_task(self._follow(), name="face index: follow")
+
+    async def close(self) -> None:
+        """Stop: scans that run are finished, searches that wait are refused, the memory is overwritten."""
+        if self._closed:
+            return
+        self._closed = True
+        tasks = [task for task in (self._background, self._running, self._next) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._scans, return_exceptions=True)
+        self._refuse(list(self._jobs))
+        self._jobs.clear()
+        await asyncio.to_thread(self._executor.shutdown)
+        self._loaded = False
+        self._faces.clear()
+
+    async def search(self, queries: Sequence[FaceQuery]) -> list[list[Hit]]:
+        """Exact answers, one for each query: best first, equal cosines by ascending face_id.
+
+        Raises:
+            Unavailable: the index cannot be brought up to date.
+            Busy: too many searches are under way.
+        """
+        if not queries:
+            return []
+        if self._under_way >= self._queue:
+            raise Busy(message="too many searches are under way", retry_after=1)
+        self._under_way += 1
+        try:
+            await self._catch_up()
+            known = await self._known(queries)
+            self._refuse_when_closed()
+            job = _Job(known, asyncio.get_running_loop().create_future())
+            self._jobs.append(job)
+            self._begin_scan()
+            return await job.answers
+        finally:
+            self._under_way -= 1
+
+    async def _known(self, queries: Sequence[FaceQuery]) -> list[FaceQuery]:
+        """The queries in terms that the index knows: the database selects the ids that `user_data` allows."""
+        asked = [place for place, query in enumerate(queries) if query.where.user_data is not None]
+        known = list(queries)
+        selected = await asyncio.gather(*(self._select(queries[place]) for place in asked), return_exceptions=True)
+        for place, one in zip(asked, selected, strict=True):
+            if isinstance(one, BaseException):
+                raise Unavailable(component=_COMPONENT) from one
+            known[place] = one
+        return known
+
+    async def _select(self, query: FaceQuery) -> FaceQuery:
+        async with asyncio.timeout(self._pace.patience):
+            return among(query, await self._feed.select(query.scope, query.where))
+
+    # -------------------------------------------------------------------------------------------- catching up
+
+    async def _catch_up(self) -> None:
+        """Wait for a catching up that starts after this call.
+
+        Raises:
+            Unavailable: it has failed.
+        """
+        self._refuse_when_closed()
+        if self._next is None:
+            self._next = asyncio.create_task(self._catch_up_after(self._running), name="face index: catch up")
+            self._next.add_done_callback(_tell)
+        shared = self._next
+        # Waited for, not awaited: a search that is cancelled must not cancel what it shares with others.
+        await asyncio.wait({shared})
+        if shared.cancelled():
+            raise Unavailable(component=_COMPONENT)
+        if (trouble := shared.exception()) is not None:
+            raise Unavailable(component=_COMPONENT) from trouble
+
+    async def _catch_up_after(self, before: asyncio.Task[None] | None) -> None:
+        """Wait until the catching up before this one is over, close this one to newcomers, and do it."""
+        if before is not None:
+            await asyncio.wait({before})
+        self._running, self._next = self._next, None
+        if self._loaded:
+            async with asyncio.timeout(self._pace.patience):
+                update = await self._feed.catch_up()
+            if not update.reset:
+                await self._apply(update)
+                return
+        await self._load()
+
+    async def _apply(self, update: FeedUpdate) -> None:
+        if not (update.changed or update.gone):
+            return
+        async with self._turns.write():
+            # Should this fail half-way, the feed's position is ahead of the index.
+            self._loaded = False
+            await self._on_thread(partial(self._faces.apply, update.changed, update.gone))
+            self._loaded = True
+
+    async def _load(self) -> None:
+        """Throw everything away and read all faces."""
+        async with self._turns.write():
+            self._loaded = False
+            await self._on_thread(self._faces.clear)
+            batches = self._feed.snapshot()
+            try:
+                while True:
+                    async with asyncio.timeout(self._pace.patience):
+                        batch = await anext(batches, None)
+                    if batch is None:
+                        break
+                    await self._on_thread(partial(self._faces.apply, batch, ()))
+            finally:
+                if isinstance(batches, AsyncGenerator):
+                    await batches.aclose()
+            self._loaded = True
+
+    async def _on_thread(self, change: Callable[[], None]) -> None:
+        """Change the faces on a thread. Nobody gets their turn before the thread is done, not even after a cancel."""
+        changing = asyncio.get_running_loop().run_in_executor(self._executor, change)
+        try:
+            await asyncio.shield(changing)
+        except asyncio.CancelledError:
+            await asyncio.wait({changing})
+            raise
+
+    async def _follow(self) -> None:
+        """Keep what a search has to catch up with small."""
+        pause = _FIRST_PAUSE
+        while True:
+            (trouble,) = await asyncio.gather(self._feed.wait(self._pace.attention), return_exceptions=True)
+            if trouble is None:
+                try:
+                    await self._catch_up()
+                except Unavailable as error:
+                    trouble = error
+            if trouble is None:
+                pause = _FIRST_PAUSE
+                await asyncio.sleep(self._pace.rest)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    # ---------------------------------------------------------------------------------------------- scanning
+
+    def _begin_scan(self) -> None:
+        if self._jobs and len(self._scans) < self._threads and not self._closed:
+            scan = asyncio.create_task(self._scan(), name="face index: scan")
+            self._scans.add(scan)
+            scan.add_done_callback(self._end_scan)
+
+    def _end_scan(self, scan: asyncio.Task[None]) -> None:
+        self._scans.discard(scan)
+        self._begin_scan()
+
+    async def _scan(self) -> None:
+        """Answer a share of the searches that wait by the time it is this scan's turn."""
+        async with self._turns.read():
+            jobs = self._take()
+            if not self._loaded:
+                self._refuse(jobs)
+                return
+            queries = [query for job in jobs for query in job.queries]
+            scanning = asyncio.get_running_loop().run_in_executor(self._executor, self._faces.search, queries)
+            await asyncio.wait({scanning})
+        if (trouble := scanning.exception()) is not None:
+            for job in jobs:
+                if not job.answers.done():
+                    job.answers.set_exception(trouble)
+            return
+        answers = iter(scanning.result())
+        for job in jobs:
+            own = [next(answers) for _ in job.queries]
+            if not job.answers.done():
+                job.answers.set_result(own)
+
+    def _take(self) -> list[_Job]:
+        """The share of one thread in the searches that wait; those that were cancelled are dropped."""
+        share = math.ceil(len(self._jobs) / self._threads)
+        taken: list[_Job] = []
+        queries = 0
+        while self._jobs and len(taken) < share and queries < _BATCH:
+            job = self._jobs.popleft()
+            if not job.answers.done():
+                taken.append(job)
+                queries += len(job.queries)
+        return taken
+
+    def _refuse(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if not job.answers.done():
+                job.answers.set_exception(Unavailable(component=_COMPONENT))
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(component=_COMPONENT)
+
+
+def _tell(catching_up: asyncio.Task[None]) -> None:
+    """Log a failure: at length if it is not the feed's own."""
+    if catching_up.cancelled() or (trouble := catching_up.exception()) is None:
+        return
+    if isinstance(trouble, (LunaError, OSError)):
+        _log.warning("The face index cannot catch up: %s", trouble)
+    else:
+        _log.error("The face index cannot catch up", exc_info=trouble)
