@@ -10,6 +10,7 @@ import pwd
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from storage.embedded.errors import CannotPrepare
 
@@ -27,6 +28,9 @@ MAKE = (
     "/usr/sbin/nologin",
     NAME,
 )
+
+OTHER_SECONDS = 5
+"""How long somebody else may take to make the account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,13 @@ def server_account() -> Account:
         except FileNotFoundError as error:
             message = f"As root, Luna needs the system account {NAME!r}: make it, or run Luna as another user."
             raise CannotPrepare(message) from error
-        # Another process may have made it in the meantime: then useradd fails and the account is there.
-        found = _look_up(NAME)
-        if found is None:
-            message = f"The system account {NAME!r} cannot be made: {made.stderr.strip()}"
-            raise CannotPrepare(message)
+        # Both servers are prepared at the same time: then one useradd fails while the other is at it.
+        deadline = monotonic() + OTHER_SECONDS
+        while (found := _look_up(NAME)) is None:
+            if monotonic() >= deadline:
+                message = f"The system account {NAME!r} cannot be made: {made.stderr.strip()}"
+                raise CannotPrepare(message)
+            sleep(0.05)
     return found
 
 
