@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from server.errors import LunaError, Unavailable
 
-Probe = Callable[[], Awaitable[None]]
-"""Returns when a part answers, and raises when it does not."""
+Probe = Callable[[], Awaitable[bool]]
+"""True where a part answers."""
 
 
 class Health:
@@ -29,6 +29,8 @@ class Health:
     async def _ask(self, name: str, probe: Probe) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await probe()
+                answers = await probe()
         except (LunaError, OSError, TimeoutError) as error:
             raise Unavailable(component=name) from error
+        if not answers:
+            raise Unavailable(component=name)

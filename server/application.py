@@ -1,0 +1,200 @@
+"""The composition root: builds one server process from its settings, starts it, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+from engines.engine import DefaultFaceEngine
+from gateway.handlers import rest_handlers
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from luna.v6 import accounts_pb2, attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, platform_pb2, samples_pb2
+from pydantic import SecretStr
+
+from engines.index.compare import MatrixComparer
+from engines.index.follower import FollowingIndex
+from engines.packs.pack import load
+from server.domain.detection import Detection
+from server.domain.extraction import Extraction
+from server.domain.matching import Matching
+from server.domain.passwords import Passwords
+from server.domain.people import People
+from server.domain.registry import AccountRegistry
+from server.health import Health
+from server.rpc.authorization import Authorizer
+from server.rpc.dispatcher import Dispatcher
+from server.rpc.methods import collect
+from server.rpc.native import handlers
+from server.services.accounts import AccountsService
+from server.services.attributes import AttributesService
+from server.services.faces import FacesService
+from server.services.lists import ListsService
+from server.services.matcher import MatcherService
+from server.services.platform import PlatformService
+from server.services.samples import SamplesService
+from server.settings import Settings
+from storage import redis
+from storage.accounts import PostgresAccountStore
+from storage.attributes import RedisAttributeStore
+from storage.blobs import BlobStore
+from storage.database import Database
+from storage.faces import PostgresFaceStore
+from storage.feed import PostgresFaceFeed
+from storage.fetch import HttpFetcher
+from storage.lists import PostgresListStore
+from storage.samples import PostgresSampleStore
+
+log = logging.getLogger(__name__)
+
+SERVICES = {
+    "Platform": platform_pb2.DESCRIPTOR.services_by_name["Platform"],
+    "Accounts": accounts_pb2.DESCRIPTOR.services_by_name["Accounts"],
+    "Samples": samples_pb2.DESCRIPTOR.services_by_name["Samples"],
+    "Attributes": attributes_pb2.DESCRIPTOR.services_by_name["Attributes"],
+    "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
+    "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
+    "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+}
+"""Every service that is served, in the reference document's order."""
+
+HEALTH_SECONDS = 2.0
+"""How often the parts are asked for the sake of `grpc.health.v1`."""
+
+
+class NotConfigured(Exception):
+    """A process that is started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
+
+
+def address(url: SecretStr | None, name: str) -> SecretStr:
+    """A setting that a process cannot do without.
+
+    Raises:
+        NotConfigured: it is empty.
+    """
+    if url is None:
+        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
+        raise NotConfigured(message)
+    return url
+
+
+class Application:
+    """One server process: gRPC, its REST facade, and everything behind them."""
+
+    def __init__(self, server: grpc.aio.Server, health: Health, serving: HealthServicer, port: int) -> None:
+        self._server = server
+        self._health = health
+        self._serving = serving
+        self.port = port
+
+    async def start(self) -> None:
+        """Begin to answer calls."""
+        await self._server.start()
+
+    async def watch(self) -> None:
+        """Tell `grpc.health.v1` how the parts are, until cancelled."""
+        while True:
+            await self._tell(serving=await self._healthy())
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    async def drain(self, seconds: float) -> None:
+        """Tell that no call is taken any more, let the running ones end, and stop."""
+        await self._serving.enter_graceful_shutdown()
+        await self._server.stop(seconds)
+
+    async def _healthy(self) -> bool:
+        try:
+            await self._health.check()
+        except Exception as error:  # noqa: BLE001 - whatever a probe raises, the service is not healthy
+            log.warning("not serving: %s", error)
+            return False
+        return True
+
+    async def _tell(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *(service.full_name for service in SERVICES.values())):
+            await self._serving.set(name, status)
+
+
+@asynccontextmanager
+async def application(settings: Settings) -> AsyncIterator[Application]:
+    """Build a server process. It is ready to start, and everything is closed behind it.
+
+    Raises:
+        NotConfigured: an address is missing.
+        PackMissing, PackDamaged: the model pack cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(
+            address(settings.database.url, "DATABASE"), settings.database, application_name="luna-server"
+        )
+        stack.push_async_callback(database.close)
+        client = redis.connect(address(settings.redis.url, "REDIS"), settings.redis)
+        stack.push_async_callback(client.aclose)
+        blobs = BlobStore(settings.blobs, settings.data)
+        fetcher = HttpFetcher(settings.fetch)
+        stack.push_async_callback(fetcher.close)
+        passwords = Passwords(settings.access.password_cache_seconds)
+        stack.callback(passwords.close)
+
+        pack = await asyncio.to_thread(load, settings.models_folder, settings.engine.pack)
+        engine = DefaultFaceEngine(pack, settings.engine)
+        await engine.start()
+        stack.push_async_callback(engine.close)
+        feed = PostgresFaceFeed(database)
+        stack.push_async_callback(feed.close)
+        index = FollowingIndex(feed)
+        await index.start()
+        stack.push_async_callback(index.close)
+
+        accounts = PostgresAccountStore(database)
+        samples = PostgresSampleStore(database, blobs)
+        attributes = RedisAttributeStore(client)
+        faces = PostgresFaceStore(database)
+        lists = PostgresListStore(database)
+        registry = AccountRegistry(accounts, passwords, open_registration=settings.registration_open)
+        authorizer = Authorizer(registry, account_header=settings.access.account_header)
+        if settings.access.admin_password is not None:
+            await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
+
+        version = engine.descriptor_version
+        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version)
+        health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
+        servicers = {
+            "Platform": PlatformService(health),
+            "Accounts": AccountsService(registry, authorizer),
+            "Samples": SamplesService(Detection(engine, samples, fetcher), engine, samples),
+            "Attributes": AttributesService(
+                Extraction(engine, samples, attributes), attributes, descriptor_version=version
+            ),
+            "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
+            "Lists": ListsService(lists),
+            "Matcher": MatcherService(matching, descriptor_version=version),
+        }
+        dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer)
+        server = grpc.aio.server(options=_options(settings))
+        serving = HealthServicer()
+        server.add_generic_rpc_handlers([*handlers(dispatcher), *rest_handlers(dispatcher)])
+        health_pb2_grpc.add_HealthServicer_to_server(serving, server)
+        if settings.grpc.reflection:
+            names = [service.full_name for service in SERVICES.values()]
+            reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
+        port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
+        yield Application(server, health, serving, port)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.grpc.max_message_bytes),
+        ("grpc.max_send_message_length", settings.grpc.max_message_bytes),
+        ("grpc.max_metadata_size", 64 << 10),
+        # a second server on the port would take half of the calls unseen
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]

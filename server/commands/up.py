@@ -1,0 +1,159 @@
+"""`luna up`: everything that one machine needs, under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
+from rich.console import Console
+from rich.panel import Panel
+
+from engines.packs.errors import PackError
+from gateway import edge
+from server.application import SERVICES
+from server.commands import administrator, models
+from server.settings import Settings
+from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program, StartFailed, Supervisor, backing
+from storage.embedded import CannotPrepare
+from storage.migrate import upgrade
+
+_SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `luna up` runs."""
+
+    programs: tuple[Program, ...]
+    login: str
+    password: str
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGINT or SIGTERM. The exit status: 0 after an orderly stop, 1 where something could not start."""
+    console = Console()
+    settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        models.ensure(settings, console)
+        plan = plan_of(settings, backing(settings))
+        asyncio.run(_run(settings, plan, console))
+    except (PackError, CannotPrepare, AlreadyRunning, StartFailed, edge.EdgeError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 1
+    return 0
+
+
+def plan_of(settings: Settings, behind: Backing) -> Plan:
+    """The programs for some settings: database and Redis where they are embedded, servers, worker, Envoy."""
+    login, password = administrator.ensure(settings)
+    luna = str(Path(sys.executable).parent / "luna")
+    environment = {
+        **os.environ,
+        **behind.environment,
+        "LUNA_DATA": str(settings.data),
+        "LUNA_ACCESS__ADMIN_LOGIN": login,
+        "LUNA_ACCESS__ADMIN_PASSWORD": password,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+    async def migrate() -> None:
+        await upgrade(SecretStr(behind.database_url))
+
+    ports = [settings.grpc.port + number for number in range(settings.grpc.servers)]
+    servers = [
+        Program(
+            name=f"server-{number}",
+            argv=(luna, "serve"),
+            env={**environment, "LUNA_GRPC__PORT": str(port)},
+            before=migrate,
+            ready=lambda port=port: _serving(settings.grpc.host, port),
+            stop_seconds=settings.grpc.drain_seconds + 5,
+            depends_on=behind.names,
+        )
+        for number, port in enumerate(ports, 1)
+    ]
+    worker = Program(name="worker", argv=(luna, "worker"), env=environment, depends_on=(servers[0].name,))
+    files = edge.render(settings, ports, list(SERVICES.values()), settings.data / "envoy")
+    envoy = Program(name="envoy", argv=files.argv, ready=lambda: _rest_answers(settings), stop_seconds=5)
+    return Plan((*behind.programs, *servers, worker, envoy), login, password)
+
+
+async def _run(settings: Settings, plan: Plan, console: Console) -> None:
+    began = time.monotonic()
+
+    def tell(event: Event) -> None:
+        if event.what is Happening.READY:
+            console.print(f"{event.program} is ready after {event.seconds:.1f} s")
+        elif event.what in _SHOWN:
+            console.print(f"{event.program} {event.what.value} {event.detail}".rstrip(), style="yellow", markup=False)
+
+    supervisor = Supervisor(settings.data, plan.programs, listener=tell)
+    announcement = asyncio.create_task(_announce(settings, plan, supervisor, console, began))
+    try:
+        await supervisor.run()
+    finally:
+        announcement.cancel()
+    console.print("stopped")
+
+
+async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, began: float) -> None:
+    await supervisor.up.wait()
+    while not await _healthy(settings):
+        await asyncio.sleep(0.1)
+    rest = f"http://{settings.rest.host}:{settings.rest.port}"
+    target = f"{settings.grpc.host}:{settings.grpc.port}"
+    basic = f"{plan.login}:{plan.password}"
+    lines = (
+        f"REST   {rest}/6",
+        f"gRPC   {target}   (reflection and grpc.health.v1 are on)",
+        f"data   {settings.data}   (logs in logs/)",
+        f"login  {plan.login}   password  {plan.password}",
+        "",
+        f"curl -u '{basic}' {rest}/6/account",
+        f"grpcurl -plaintext -H \"authorization: Basic $(printf '%s' '{basic}' | base64 -w0)\" "
+        f"{target} luna.v6.Accounts/GetAccount",
+        "",
+        "Ctrl-C stops all of it.",
+    )
+    title = f"Luna is up after {time.monotonic() - began:.1f} s"
+    if console.is_terminal:
+        console.print(Panel("\n".join(lines), title=title), markup=False, soft_wrap=True)
+    else:
+        console.print("\n".join((title, *lines)), markup=False, soft_wrap=True)
+
+
+async def _serving(host: str, port: int) -> bool:
+    """True once a server process answers SERVING."""
+    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _rest_answers(settings: Settings) -> bool:
+    """True once Envoy answers, whatever it says."""
+    return await _status(settings) is not None
+
+
+async def _healthy(settings: Settings) -> bool:
+    return await _status(settings) == httpx.codes.OK
+
+
+async def _status(settings: Settings) -> int | None:
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            answer = await client.get(f"http://{settings.rest.host}:{settings.rest.port}/6/healthcheck")
+    except httpx.HTTPError:
+        return None
+    return answer.status_code

@@ -1,0 +1,61 @@
+"""`luna worker`: upkeep of the stores, beside the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import uvloop
+from storage.sweeper import Sweeper
+
+from server.application import NotConfigured, address
+from server.commands.logs import configure
+from server.errors import LunaError
+from server.settings import Settings
+from storage.blobs import BlobStore
+from storage.database import Database
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 300.0
+"""How often stray blobs and old index changes are looked for."""
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT."""
+    configure(settings.log_level)
+    try:
+        uvloop.run(_work(settings))
+    except NotConfigured as error:
+        sys.exit(str(error))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        database = Database(
+            address(settings.database.url, "DATABASE"), settings.database, application_name="luna-worker"
+        )
+        stack.push_async_callback(database.close)
+        sweeper = Sweeper(database, BlobStore(settings.blobs, settings.data))
+        log.info("working")
+        while not stop.is_set():
+            await _sweep(sweeper)
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+
+async def _sweep(sweeper: Sweeper) -> None:
+    try:
+        await sweeper.sweep()
+    except LunaError as error:
+        log.warning("upkeep was put off: %s", error)
