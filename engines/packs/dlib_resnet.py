@@ -91,7 +91,8 @@ _Layer: TypeAlias = _Convolution | _Affine | _Relu | _Pool | _Dense | _Tag | _Sk
 def convert(data: bytes) -> bytes:
     """The ONNX model of `dlib_face_recognition_resnet_model_v1.dat`.
 
-    Input `chips`: float32 [batch, 3, 150, 150], RGB, [0, 255]. Output `descriptor`: float32 [batch, 128], not normalized.
+    Input `chips`: float32 [batch, 3, 150, 150], RGB, [0, 255].
+    Output `descriptor`: float32 [batch, 128], not normalized.
 
     Raises:
         SourceUnreadable: the data has another structure.

@@ -1,12 +1,12 @@
 """What can go wrong with a model pack. These are for the operator at set-up, not for clients.
 
-    PackError
-    ├── UnknownPack         no pack of that name can be made
-    ├── SourceMissing       a pip package or one of its files is not installed
-    ├── SourceChanged       a source file is not the one that was reviewed
-    ├── SourceUnreadable    a source file does not have the expected structure
-    ├── PackMissing         the pack has not been prepared
-    └── PackDamaged         a prepared file is missing or differs from the manifest
+PackError
+├── UnknownPack         no pack of that name can be made
+├── SourceMissing       a pip package or one of its files is not installed
+├── SourceChanged       a source file is not the one that was reviewed
+├── SourceUnreadable    a source file does not have the expected structure
+├── PackMissing         the pack has not been prepared
+└── PackDamaged         a prepared file is missing or differs from the manifest
 """
 
 from __future__ import annotations

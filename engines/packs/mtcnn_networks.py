@@ -86,7 +86,8 @@ def proposal(parameters: list[Array]) -> bytes:
     """P-Net, the proposal network; fully convolutional with stride 2 and a window of 12.
 
     Input `image`: float32 [batch, 3, height, width], RGB, (value - 127.5) / 128. Outputs: `regression` float32
-    [batch, 4, rows, columns], shifts of (x1, y1, x2, y2) in units of the window; `probability` [batch, 2, rows, columns].
+    [batch, 4, rows, columns], shifts of (x1, y1, x2, y2) in units of the window; `probability` [batch, 2, rows,
+    columns].
     """
     net = _Builder("mtcnn_proposal", parameters)
     x = net.stage("image")

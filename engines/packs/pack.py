@@ -1,4 +1,4 @@
-"""A prepared pack: a folder with a manifest that lists its files, their sizes and checksums, and where they come from."""
+"""A prepared pack: a folder with a manifest that lists its files, their checksums, and where they come from."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def installed(source: Source) -> Path:
         raise SourceMissing(message) from None
     path = Path(str(distribution.locate_file(source.path)))
     if not path.is_file():
-        message = f"{source.package} {distribution.version} has no file {source.path}; needed is version {source.version}"
+        message = (
+            f"{source.package} {distribution.version} has no file {source.path}; needed is version {source.version}"
+        )
         raise SourceMissing(message)
     return path
 

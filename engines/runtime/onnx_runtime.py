@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from engines.runtime.runtime import RuntimeFailure, Tensors, Tensor, TensorSpec
+from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -48,7 +48,7 @@ class OnnxRuntime:
         """
         try:
             session = onnxruntime.InferenceSession(str(model), self._options, providers=[PROVIDER])
-        except Exception as error:  # noqa: BLE001 - the C++ layer's exceptions have no common base but this
+        except Exception as error:  # the C++ layer raises many types without a common base
             message = f"{model} cannot be loaded: {error}"
             raise RuntimeFailure(message) from error
         if session.get_providers() != [PROVIDER]:
@@ -91,7 +91,7 @@ class OnnxSession:
                 raise RuntimeFailure(message)
         try:
             values = self._session.run(self._names, dict(inputs))
-        except Exception as error:  # noqa: BLE001 - the C++ layer's exceptions have no common base but this
+        except Exception as error:  # the C++ layer raises many types without a common base
             message = f"{self._model.name} failed: {error}"
             raise RuntimeFailure(message) from error
         return dict(zip(self._names, values, strict=True))

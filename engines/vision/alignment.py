@@ -1,0 +1,110 @@
+"""From landmarks to the warp, and from the warp to the network's chip.
+
+The chip is dlib's: 150 pixels wide, the face's unit square with a quarter of it on each side. The warp shows the same
+view a third larger with a margin of 25 pixels all around, so that every chip can be cut out of a stored warp later by
+one fixed transform, whatever made the warp.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.vision.boxes import Boxes
+from engines.vision.decoding import Image
+from server.domain.vision import WARP_SIZE
+
+Matrix = npt.NDArray[np.float64]
+"""float64 [2, 3]: takes (x, y, 1) to (x, y)."""
+
+CHIP_SIZE = 150
+MARGIN = 25
+"""Pixels of the warp on each side of the chip."""
+
+_SCALE = (WARP_SIZE - 2 * MARGIN) / CHIP_SIZE
+_PADDING = 0.25
+
+#: Mean of dlib's five points (outer and inner corner of the eye at the image's right, of the eye at its left, base of
+#: the nose) in the face's unit square (source: dlib/image_transforms/interpolation.h, get_face_chip_details).
+_TEMPLATE5 = np.array(
+    [
+        (0.8595674595992, 0.2134981538014),
+        (0.6460604764104, 0.2289674387677),
+        (0.1205750620789, 0.2137274526848),
+        (0.3340850613712, 0.2290642403242),
+        (0.4901123135679, 0.6277975316475),
+    ]
+)
+
+_SHRINK_BELOW = 0.5
+_SHRINK_TO = 0.75
+"""A face that the warp would shrink by more than half is first shrunk by area means until this scale is left."""
+
+_RECTANGLE = 3.8
+"""Side of dlib's face rectangle over the spread of MTCNN's points: median of 198 faces that both detectors found."""
+
+CANONICAL_BOX = np.array([[42.0, 6.0, 198.0, 216.0]], np.float32)
+"""Where MTCNN sees the face of a warp, [1, 4]: medians over 317 warps."""
+
+
+def similarity(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> Matrix:
+    """The similarity transform [2, 3] that takes points [n, 2] to others with the least squared error.
+
+    Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
+    """
+    source = np.asarray(source, np.float64)
+    target = np.asarray(target, np.float64)
+    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
+    square = max(float(np.square(a).sum()), 1e-12)
+    cosine = (a * b).sum() / square
+    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / square
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([turn, target.mean(axis=0) - turn @ source.mean(axis=0)])
+
+
+def rectangles(points: npt.NDArray[np.float32]) -> Boxes:
+    """The rectangles that dlib's face detector would draw, float32 [n, 4], from MTCNN's points [n, 5, 2].
+
+    dlib's landmark models were trained inside its own rectangles. They are tied to the points and not to MTCNN's box,
+    because the points turn with a tilted head and the box does not.
+    """
+    centre = points.mean(axis=1)
+    spread = np.sqrt(np.square(points - centre[:, None]).sum(axis=2).mean(axis=1, keepdims=True))
+    half = np.maximum(_RECTANGLE * spread, 2) / 2
+    return np.asarray(np.hstack([centre - half, centre + half]), np.float32)
+
+
+def warp_transform(landmarks: npt.NDArray[np.float32]) -> Matrix:
+    """The transform from the image to the warp, from dlib's five points [5, 2]."""
+    chip = (_TEMPLATE5 + _PADDING) / (1 + 2 * _PADDING) * CHIP_SIZE
+    return similarity(landmarks, (chip + 0.5) * _SCALE - 0.5 + MARGIN)
+
+
+def warp(image: Image, transform: Matrix) -> Image:
+    """The warp, uint8 [250, 250, 3]; what lies outside the image is black."""
+    corners = np.array([(0, 0), (WARP_SIZE, 0), (0, WARP_SIZE), (WARP_SIZE, WARP_SIZE)], np.float64)
+    back = cv2.invertAffineTransform(transform)
+    reach = corners @ back[:, :2].T + back[:, 2]
+    height, width = image.shape[:2]
+    left, top = np.clip(np.floor(reach.min(axis=0)) - 2, 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(reach.max(axis=0)) + 2, (left + 1, top + 1), (width, height)).astype(int)
+    part = image[top:bottom, left:right]
+    matrix = transform.copy()
+    matrix[:, 2] += transform[:, :2] @ (left, top)
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    if scale < _SHRINK_BELOW:
+        factor = scale / _SHRINK_TO
+        size = max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor))
+        ratio = np.array([part.shape[1] / size[0], part.shape[0] / size[1]])
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+        matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
+        matrix[:, :2] *= ratio
+    warped = cv2.warpAffine(part, matrix, (WARP_SIZE, WARP_SIZE), flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, np.uint8)
+
+
+def chip(warped: Image) -> Image:
+    """The network's chip, uint8 [150, 150, 3], cut out of a warp."""
+    inner = warped[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return np.asarray(cv2.resize(inner, (CHIP_SIZE, CHIP_SIZE), interpolation=cv2.INTER_AREA), np.uint8)

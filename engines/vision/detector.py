@@ -1,0 +1,185 @@
+"""MTCNN: faces and their five points.
+
+Zhang et al., Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks, SPL 2016. The
+proposal network scans a pyramid of the image, the refinement and output networks judge what it proposes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.runtime.runtime import Session, Tensor
+from engines.vision.boxes import Boxes, Scores, squared, suppress
+from engines.vision.decoding import Image
+
+_WINDOW = 12
+_STRIDE = 2
+_FACTOR = 0.709
+_REFINEMENT_SIZE = 24
+_OUTPUT_SIZE = 48
+_OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
+_BATCH = 128
+
+_STRIP_PIXELS = 1 << 20
+"""A pyramid level is scanned in strips of about this many pixels, so that memory does not grow with the image."""
+
+_MAX_PROPOSALS = 2000
+"""The best proposals that one level may make: a bound for images that are made to look like faces everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Smallest probabilities, in [0, 1], that the three networks let pass.
+
+    The defaults have a recall of .96 with one false positive on 179 faces in 111 photos.
+    """
+
+    proposal: float = 0.6
+    refinement: float = 0.7
+    output: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Faces found: `boxes` float32 [n, 4], `scores` [n] in [0, 1], `points` [n, 5, 2] (eyes, nose, mouth corners)."""
+
+    boxes: Boxes
+    scores: Scores
+    points: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def moved(self, x: int, y: int) -> Detections:
+        """The same faces in an image whose origin is (-x, -y) of this one's."""
+        shift = np.array([x, y], np.float32)
+        return Detections(self.boxes + np.tile(shift, 2), self.scores, self.points + shift)
+
+    def only(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Detections:
+        """Some of the faces."""
+        return Detections(self.boxes[index], self.scores[index], self.points[index])
+
+
+NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
+
+
+class Detector:
+    """Runs the three networks.
+
+    Args:
+        proposal, refinement, output: the networks (`engines.packs.mtcnn_networks` says what they take and give).
+        thresholds: what they let pass.
+    """
+
+    def __init__(
+        self, proposal: Session, refinement: Session, output: Session, thresholds: Thresholds | None = None
+    ) -> None:
+        self._proposal = proposal
+        self._refinement = refinement
+        self._output = output
+        self._thresholds = thresholds or Thresholds()
+
+    def detect(self, image: Image, min_face: int) -> Detections:
+        """All faces of an image whose box is about `min_face` pixels or more, best first."""
+        boxes = self._proposed(image, min_face)
+        if not len(boxes):
+            return NOTHING
+        boxes = squared(boxes)
+        answer = self._judge(self._refinement, image, boxes, _REFINEMENT_SIZE)
+        scores = answer["probability"][:, 1]
+        passed = np.flatnonzero(scores > self._thresholds.refinement)
+        boxes, scores = _shifted(boxes[passed], answer["regression"][passed]), scores[passed]
+        kept = suppress(boxes, scores, _OVERLAP)
+        if not len(kept):
+            return NOTHING
+        found = self.examine(image, squared(boxes[kept]))
+        found = found.only(found.scores > self._thresholds.output)
+        return found.only(suppress(found.boxes, found.scores, _OVERLAP, of_smaller=True))
+
+    def examine(self, image: Image, boxes: Boxes) -> Detections:
+        """What the output network says of given square boxes, without any threshold, in their order."""
+        answer = self._judge(self._output, image, boxes, _OUTPUT_SIZE)
+        size = boxes[:, 2:] - boxes[:, :2]
+        points = answer["points"].reshape(-1, 2, 5).transpose(0, 2, 1) * size[:, None] + boxes[:, None, :2]
+        return Detections(_shifted(boxes, answer["regression"]), answer["probability"][:, 1], points)
+
+    def _proposed(self, image: Image, min_face: int) -> Boxes:
+        height, width = image.shape[:2]
+        scale = _WINDOW / min_face
+        boxes, scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
+        while min(height, width) * scale >= _WINDOW:
+            size = int(width * scale), int(height * scale)
+            level = np.asarray(cv2.resize(image, size, interpolation=_interpolation(scale)), np.uint8)
+            found, probability = self._scan(level)
+            kept = suppress(found, probability, _OVERLAP_IN_SCALE)
+            stretch = np.tile([width / level.shape[1], height / level.shape[0]], 2).astype(np.float32)
+            boxes.append(found[kept] * stretch)
+            scores.append(probability[kept])
+            scale *= _FACTOR
+        everything, all_scores = np.concatenate(boxes), np.concatenate(scores)
+        return everything[suppress(everything, all_scores, _OVERLAP)]
+
+    def _scan(self, level: npt.NDArray[np.uint8]) -> tuple[Boxes, Scores]:
+        """Proposals on one pyramid level, in its pixels."""
+        height, width = level.shape[:2]
+        rows = max(64, _STRIP_PIXELS // width // _STRIDE * _STRIDE)
+        reach = _WINDOW - _STRIDE
+        boxes, scores = [], []
+        for top in range(0, max(1, height - reach), rows):
+            answer = self._proposal.run({"image": _scaled(level[None, top : top + rows + reach])})
+            probability = answer["probability"][0, 1]
+            y, x = np.nonzero(probability > self._thresholds.proposal)
+            corner = np.stack([x * _STRIDE, y * _STRIDE + top], axis=1)
+            window = np.hstack([corner, corner + _WINDOW]).astype(np.float32)
+            boxes.append(window + answer["regression"][0, :, y, x] * _WINDOW)
+            scores.append(probability[y, x])
+        found, probability = np.concatenate(boxes), np.concatenate(scores)
+        best = np.argsort(-probability, kind="stable")[:_MAX_PROPOSALS]
+        return found[best], probability[best]
+
+    def _judge(self, network: Session, image: Image, boxes: Boxes, size: int) -> dict[str, Tensor]:
+        parts = [
+            network.run({"crops": _scaled(_crops(image, boxes[begin : begin + _BATCH], size))})
+            for begin in range(0, len(boxes), _BATCH)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _interpolation(scale: float) -> int:
+    return cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+
+
+def _scaled(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """Network input [n, 3, height, width] from uint8 [n, height, width, 3]."""
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+    planes -= 127.5
+    planes /= 128
+    return planes
+
+
+def _crops(image: Image, boxes: Boxes, size: int) -> npt.NDArray[np.uint8]:
+    """Square crops [n, size, size, 3]; what lies outside the image is black."""
+    height, width = image.shape[:2]
+    crops = np.zeros((len(boxes), size, size, 3), np.uint8)
+    for crop, box in zip(crops, boxes, strict=True):
+        x1, y1 = np.floor(box[:2]).astype(int)
+        x2, y2 = np.maximum(np.ceil(box[2:]).astype(int), (x1 + 1, y1 + 1))
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if left >= right or top >= bottom:
+            continue
+        part = image[top:bottom, left:right]
+        if part.shape[:2] != (y2 - y1, x2 - x1):
+            border = top - y1, y2 - bottom, left - x1, x2 - right
+            part = np.asarray(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT), np.uint8)
+        cv2.resize(part, (size, size), dst=crop, interpolation=_interpolation(size / (x2 - x1)))
+    return crops
+
+
+def _shifted(boxes: Boxes, regression: Tensor) -> Boxes:
+    """Boxes corrected by what a network says, in units of their size."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray(boxes + regression * np.tile(size, 2), np.float32)

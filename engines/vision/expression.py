@@ -1,0 +1,65 @@
+"""Eyes and mouth, from the geometry of the 68 points. Coarse: the points of lids and lips follow an average face."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from server.domain.vision import Eye, Eyes, EyeState, Mouth, Point
+
+_LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
+
+_CLOSED_BELOW = 0.2
+"""Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016."""
+
+_MOUTH_SHUT, _MOUTH_OPEN = 0.08, 0.4
+_CORNERS_LEVEL, _CORNERS_UP = 0.05, 0.25
+
+
+def eyes(points: npt.NDArray[np.floating]) -> Eyes:
+    """State and lids of both eyes from the 68 points [68, 2].
+
+    An eye counts as closed where its aspect ratio (mean height over width) is below .2. Occlusion is not seen.
+    """
+    return Eyes(_eye(points[_LEFT_EYE]), _eye(points[_RIGHT_EYE]))
+
+
+def mouth(points: npt.NDArray[np.floating], confidence: float) -> Mouth:
+    """Scores of the mouth from the 68 points [68, 2].
+
+    opened: the gap between the lips over its width, from .08 (shut, 0) to .4 (wide open, 1). smile: how far the
+    corners lie above the middle of the lips over the mouth's width, from .05 (level, 0) to .25 (1), along the face's
+    own axes. occluded is 0: points are placed on an occluder as on a mouth. score: the detector's `confidence`.
+    """
+    left, right = points[48], points[54]
+    across = right - left
+    width = max(float(np.hypot(*across)), 1e-6)
+    down = np.array([-across[1], across[0]]) / width
+    gap = float(np.mean([_distance(points[a], points[b]) for a, b in ((61, 67), (62, 66), (63, 65))]))
+    opening = gap / max(_distance(points[60], points[64]), 1e-6)
+    lift = float(((points[51] + points[57]) / 2 - (left + right) / 2) @ down) / width
+    return Mouth(
+        opened=_between(opening, _MOUTH_SHUT, _MOUTH_OPEN),
+        smile=_between(lift, _CORNERS_LEVEL, _CORNERS_UP),
+        occluded=0.0,
+        score=confidence,
+    )
+
+
+def rounded(points: npt.NDArray[np.floating]) -> tuple[Point, ...]:
+    """Points [n, 2] as whole pixels."""
+    return tuple((int(x), int(y)) for x, y in np.rint(points))
+
+
+def _eye(lid: npt.NDArray[np.floating]) -> Eye:
+    height = (_distance(lid[1], lid[5]) + _distance(lid[2], lid[4])) / 2
+    ratio = height / max(_distance(lid[0], lid[3]), 1e-6)
+    return Eye(EyeState.OPEN if ratio >= _CLOSED_BELOW else EyeState.CLOSED, rounded(lid))
+
+
+def _distance(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
+    return float(np.hypot(*(a - b)))
+
+
+def _between(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))
