@@ -1,0 +1,149 @@
+"""Blobs: bytes under keys, in a local folder or an object store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from server import settings
+from server.errors import Conflict, Unavailable
+
+COMPONENT: Final = "The blob store"
+ATTEMPT_SECONDS: Final = 15
+"""How long one request to a remote store may take, its retries included."""
+CHUNK: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEntry:
+    """A blob that is there: its key, its size in bytes and when it was written (aware, UTC)."""
+
+    key: str
+    size: int
+    written: datetime
+
+
+class BlobStore:
+    """Keeps blobs. Keys are relative paths with `/`.
+
+    A blob that is written to a local folder is on the disk (fsync of the file and of its folders) before `put` and
+    `create` return: object_store itself only writes and renames. Remote stores answer when they have it safe.
+    """
+
+    def __init__(self, options: settings.Blobs, data: Path) -> None:
+        url = options.url or (data / "blobs").absolute().as_uri()
+        self._root = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+        self._synced: set[Path] = set()
+        self._store = _store(url, self._root, options)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Keep bytes, in place of what may be there.
+
+        Raises:
+            Unavailable: the store cannot be reached or refuses.
+        """
+        with _neutral_errors(key):
+            await self._store.put_async(key, data, mode="overwrite")
+        await self._sync(key)
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Keep bytes under a key that is free.
+
+        Raises:
+            Conflict: the key is taken; what is there stays.
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(key):
+            await self._store.put_async(key, data, mode="create")
+        await self._sync(key)
+
+    async def get(self, key: str) -> bytes | None:
+        """The bytes under a key, or None.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(key):
+            try:
+                found = await self._store.get_async(key)
+                return bytes(await found.bytes_async())
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+    async def delete(self, key: str) -> None:
+        """Delete the bytes under a key, if there are any.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(key):
+            try:
+                await self._store.delete_async(key)
+            except (NotFoundError, FileNotFoundError):
+                return
+
+    async def entries(self, prefix: str) -> AsyncIterator[list[BlobEntry]]:
+        """What is under a folder, in batches of at most a thousand.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(prefix):
+            async for batch in self._store.list(prefix, chunk_size=CHUNK):
+                yield [BlobEntry(entry["path"], entry["size"], entry["last_modified"]) for entry in batch]
+
+    async def _sync(self, key: str) -> None:
+        if self._root is not None:
+            await asyncio.to_thread(self._sync_file, self._root, self._root / key)
+
+    def _sync_file(self, root: Path, file: Path) -> None:
+        """Bring a file's bytes and the folder entries that lead to it to the disk."""
+        _fsync(file)
+        _fsync(file.parent)
+        for folder in file.parents:
+            if folder == root.parent or folder in self._synced:
+                break
+            _fsync(folder.parent)
+            self._synced.add(folder)
+
+
+def _store(url: str, root: Path | None, options: settings.Blobs) -> ObjectStore:
+    if root is not None:
+        return LocalStore(root, mkdir=True)
+    config = {name: secret.get_secret_value() for name, secret in options.options.items()}
+    limit = timedelta(seconds=ATTEMPT_SECONDS)
+    make: Callable[..., ObjectStore] = from_url  # its overloads want to know the kind of store beforehand
+    return make(
+        url,
+        client_options={"timeout": limit, "allow_http": config.get("endpoint", "").startswith("http://")},
+        retry_config={"max_retries": 3, "retry_timeout": limit},
+        **config,
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _neutral_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except AlreadyExistsError as error:
+        raise Conflict(message=f"'{key}' exists already") from error
+    except (BaseError, OSError) as error:
+        raise Unavailable(component=COMPONENT) from error

@@ -1,0 +1,176 @@
+"""The tables as they are now. How they came to be is in `migrations`; a test holds the two together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.types import UserDefinedType
+
+CHANNEL: Final = "luna_index"
+"""Notified whenever a transaction that changed an indexed face commits."""
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id: it grows and never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_kw: object) -> str:
+        """The type's name."""
+        return "xid8"
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("account_id", Uuid, primary_key=True),
+    Column("login", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("account_type", Text, nullable=False),
+    _text("description"),
+    _time("create_time"),
+    _time("last_update_time"),
+)
+
+samples: Final = Table(
+    "samples",
+    metadata,
+    Column("sample_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("sample_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    _time("create_time"),
+)
+
+faces: Final = Table(
+    "faces",
+    metadata,
+    Column("face_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("event_id", Uuid),
+    _text("user_data"),
+    _text("external_id"),
+    _text("avatar"),
+    _time("create_time"),
+    UniqueConstraint("account_id", "face_id"),
+    Index("faces_newest_idx", "account_id", text("create_time DESC"), "face_id"),
+    Index(None, "external_id"),
+    Index(None, "event_id", postgresql_where=text("event_id IS NOT NULL")),
+)
+
+face_attributes: Final = Table(
+    "face_attributes",
+    metadata,
+    Column("face_id", Uuid, ForeignKey("faces.face_id", ondelete="CASCADE"), primary_key=True),
+    Column("attribute_id", Uuid, unique=True),
+    _time("create_time"),
+    Column("has_basic_attributes", Boolean, nullable=False),
+    Column("age", SmallInteger),
+    Column("gender", SmallInteger),
+    Column("ethnicity", SmallInteger),
+    Column("basic_attributes_samples", ARRAY(Uuid), nullable=False),
+    Column("face_descriptor_samples", ARRAY(Uuid), nullable=False),
+    CheckConstraint(
+        "has_basic_attributes OR (age IS NULL AND gender IS NULL AND ethnicity IS NULL)", name="basic_attributes"
+    ),
+)
+
+#: `data` is stored plain (STORAGE EXTERNAL): vectors do not compress, and trying costs time.
+face_descriptors: Final = Table(
+    "face_descriptors",
+    metadata,
+    Column("face_id", Uuid, ForeignKey("faces.face_id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("face_id", "version"),
+)
+
+lists: Final = Table(
+    "lists",
+    metadata,
+    Column("list_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    _text("user_data"),
+    _time("create_time"),
+    _time("last_update_time"),
+    UniqueConstraint("account_id", "list_id"),
+    Index("lists_newest_idx", "account_id", text("create_time DESC"), "list_id"),
+)
+
+#: Both foreign keys carry the account, so that the schema itself keeps a face out of another account's list.
+list_faces: Final = Table(
+    "list_faces",
+    metadata,
+    Column("account_id", Uuid, nullable=False),
+    Column("list_id", Uuid, nullable=False),
+    Column("face_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("list_id", "face_id"),
+    ForeignKeyConstraint(["account_id", "list_id"], ["lists.account_id", "lists.list_id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["account_id", "face_id"], ["faces.account_id", "faces.face_id"], ondelete="CASCADE"),
+    Index(None, "face_id", "list_id"),
+)
+
+#: One row for each indexed face that a statement changed, written by triggers; `xid` tells when it becomes visible.
+#: Unlogged on purpose: what a crash loses here, `index_floor` (unlogged too) tells by having lost its row.
+index_changes: Final = Table(
+    "index_changes",
+    metadata,
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("face_id", Uuid, nullable=False),
+    Index(None, "xid"),
+    prefixes=["UNLOGGED"],
+)
+
+#: One row. Changes of transactions below `floor` are pruned. `epoch` names an unbroken history of transaction ids:
+#: it is lost in a crash and made anew when `origin` (cluster and database) shows a restored copy.
+index_floor: Final = Table(
+    "index_floor",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("epoch", Uuid, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("floor", Xid8, nullable=False),
+    Column("mark", Xid8, nullable=False),
+    Column("marked_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("single", name="single"),
+    prefixes=["UNLOGGED"],
+)

@@ -1,0 +1,101 @@
+"""What has to be cleared away from time to time. The worker calls these; each call does a bounded piece of work."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import select, text
+
+from server.domain.samples import SampleType
+from storage.blobs import BlobStore
+from storage.database import Database
+from storage.filters import among
+from storage.samples import SHARDS, shard_folder
+from storage.schema import samples
+
+AGE: Final = timedelta(hours=1)
+"""A blob without a row may be one whose row is on its way; a change may be one that a follower has yet to read."""
+FOLDERS: Final = tuple((kind, shard_folder(kind, shard)) for kind in SampleType for shard in SHARDS)
+ROWS: Final = 10_000
+
+#: All transactions below a snapshot's xmin have ended. What was xmin an hour ago is therefore a floor for changes that
+#: are an hour old, without a time in every row.
+RAISE_FLOOR: Final = text("""
+    UPDATE index_floor SET floor = mark, mark = pg_snapshot_xmin(pg_current_snapshot()), marked_at = now()
+    WHERE marked_at <= now() - CAST(:age AS interval)
+""")
+
+DELETE_BELOW_FLOOR: Final = text("""
+    DELETE FROM index_changes WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM index_changes WHERE xid < (SELECT floor FROM index_floor) LIMIT :rows
+    ))
+""")
+
+
+class Sweeper:
+    """Removes blobs that no row knows, and notes of changes that every follower has read."""
+
+    def __init__(self, database: Database, blobs: BlobStore, *, age: timedelta = AGE) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._age = age
+        self._next = secrets.randbelow(len(FOLDERS))  # so that workers that restart often reach every folder
+
+    async def sweep_blobs(self, folders: int = 32) -> int:
+        """Look through the next folders, all of which are seen after `len(FOLDERS) / folders` calls.
+
+        Returns:
+            How many blobs were removed.
+        """
+        removed = 0
+        for _ in range(min(folders, len(FOLDERS))):
+            kind, folder = FOLDERS[self._next]
+            removed += await self._sweep_folder(kind, folder)
+            self._next = (self._next + 1) % len(FOLDERS)
+        return removed
+
+    async def prune_changes(self, batches: int = 100) -> int:
+        """Delete notes that are older than the age, and raise the floor before: who is below it starts anew.
+
+        Returns:
+            How many notes were deleted: at most 10,000 for each batch.
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute(RAISE_FLOOR, {"age": self._age})
+        deleted = 0
+        for _ in range(batches):
+            async with self._database.transaction() as connection:
+                count = (await connection.execute(DELETE_BELOW_FLOOR, {"rows": ROWS})).rowcount
+            deleted += count
+            if count < ROWS:
+                break
+        return deleted
+
+    async def _sweep_folder(self, kind: SampleType, folder: str) -> int:
+        removed = 0
+        async for batch in self._blobs.entries(folder):
+            before = datetime.now(UTC) - self._age
+            keys = {_sample_id(entry.key): entry.key for entry in batch if entry.written <= before}
+            keys.pop(None, None)
+            for sample_id in set(keys) - await self._known(kind, [key for key in keys if key is not None]):
+                await self._blobs.delete(keys[sample_id])
+                removed += 1
+        return removed
+
+    async def _known(self, kind: SampleType, sample_ids: list[UUID]) -> set[UUID]:
+        if not sample_ids:
+            return set()
+        conditions = (among(samples.c.sample_id, sample_ids), samples.c.sample_type == kind.value)
+        return {row.sample_id for row in await self._database.fetch(select(samples.c.sample_id).where(*conditions))}
+
+
+def _sample_id(key: str) -> UUID | None:
+    """The id in the name of a blob; None where somebody else put a file there, which is left alone."""
+    try:
+        return UUID(PurePosixPath(key).stem)
+    except ValueError:
+        return None

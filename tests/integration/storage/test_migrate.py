@@ -1,0 +1,79 @@
+"""Migrations: they agree with the schema, may be applied twice, and by several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
+
+from server import settings
+from storage.database import Database
+from storage.migrate import upgrade
+from storage.schema import Xid8, metadata
+from tests.servers import PostgresServer
+
+
+def differences(connection: Connection) -> list[object]:
+    connection.dialect.ischema_names["xid8"] = Xid8
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, metadata))
+
+
+@pytest.fixture
+async def empty_url(postgres: PostgresServer) -> AsyncIterator[SecretStr]:
+    url = await postgres.create()
+    yield url
+    await postgres.drop(url)
+
+
+async def test_migrations_lead_to_the_schema(database: Database) -> None:
+    async with database.transaction() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_a_difference_would_be_seen(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("ALTER TABLE lists DROP COLUMN user_data"))
+        await connection.execute(text("DROP INDEX faces_external_id_idx"))
+        await connection.execute(text("ALTER TABLE face_descriptors DROP CONSTRAINT face_descriptors_face_id_fkey"))
+        assert len(await connection.run_sync(differences)) == 3
+
+
+async def test_several_processes_migrate_an_empty_database_at_once(empty_url: SecretStr) -> None:
+    await asyncio.gather(*(upgrade(empty_url) for _ in range(4)))
+    await upgrade(empty_url)
+    database = Database(empty_url, settings.Database())
+    try:
+        assert [row.version_num for row in await database.fetch(text("SELECT * FROM alembic_version"))] == ["0001"]
+    finally:
+        await database.close()
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_url: SecretStr) -> None:
+    connection = await asyncpg.connect(empty_url.get_secret_value())
+    try:
+        await connection.execute("CREATE TABLE list_faces (a int)")
+        with pytest.raises(Exception, match="already exists"):
+            await upgrade(empty_url)
+        assert [
+            row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname='public'")
+        ] == ["list_faces"]
+        await connection.execute("DROP TABLE list_faces")
+    finally:
+        await connection.close()
+    await upgrade(empty_url)
+
+
+async def test_vectors_are_stored_without_compression_and_changes_without_a_log(database: Database) -> None:
+    rows = await database.fetch(
+        text("SELECT attstorage FROM pg_attribute WHERE attrelid = 'face_descriptors'::regclass AND attname = 'data'")
+    )
+    assert rows[0][0] == b"e"
+    unlogged = await database.fetch(text("SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"))
+    assert {row.relname for row in unlogged} == {"index_changes", "index_floor"}
