@@ -29,14 +29,14 @@ class Probe:
 
     Attributes:
         vector: its elements as they came, or zeros for a vector that is not finite; shape (dimensions,), float64.
-        inverse: 1 / L2 norm of `vector`; 0 for a vector without direction.
+        squared: the square of its L2 norm; 0 for a vector without direction.
         codes: its int8 codes, shape (dimensions,).
         scale: `scale * codes` approximates the unit vector.
         residual: L2 norm of what the codes leave over, an upper bound.
     """
 
     vector: NDArray[np.float64]
-    inverse: float
+    squared: float
     codes: NDArray[np.int8]
     scale: float
     residual: float
@@ -68,7 +68,7 @@ class Block:
         self.codes: NDArray[np.int8] = np.zeros((_FIRST_ROWS, spec.dimensions), np.int8)
         self.scale: NDArray[np.float32] = np.zeros(_FIRST_ROWS, np.float32)
         self.residual: NDArray[np.float32] = np.zeros(_FIRST_ROWS, np.float32)
-        self._inverse: NDArray[np.float64] = np.zeros(_FIRST_ROWS, np.float64)
+        self._squared: NDArray[np.float64] = np.zeros(_FIRST_ROWS, np.float64)
         self._halves: NDArray[np.float16] | None = None
         if spec.element is Element.FLOAT16:
             self._halves = np.zeros((_FIRST_ROWS, spec.dimensions), np.float16)
@@ -82,7 +82,7 @@ class Block:
     def byte_size(self) -> int:
         """Bytes of memory held."""
         halves = 0 if self._halves is None else self._halves.nbytes
-        return self.codes.nbytes + self.scale.nbytes + self.residual.nbytes + self._inverse.nbytes + halves
+        return self.codes.nbytes + self.scale.nbytes + self.residual.nbytes + self._squared.nbytes + halves
 
     def reserve(self, rows: int) -> None:
         """Hold memory for this many rows; it grows geometrically. What is left behind is overwritten."""
@@ -92,15 +92,15 @@ class Block:
         self.codes = grown(self.codes, capacity)
         self.scale = grown(self.scale, capacity)
         self.residual = grown(self.residual, capacity)
-        self._inverse = grown(self._inverse, capacity)
+        self._squared = grown(self._squared, capacity)
         if self._halves is not None:
             self._halves = grown(self._halves, capacity)
 
     def put(self, rows: Rows, data: Sequence[bytes]) -> None:
         """Write raw descriptors, one for each row. The rows are distinct and reserved."""
         raw = self._elements(b"".join(data))
-        inverse, codes, scale, residual = self._encode(raw)
-        self._inverse[rows] = inverse
+        squared, codes, scale, residual = self._encode(raw)
+        self._squared[rows] = squared
         self.codes[rows] = codes
         self.scale[rows] = scale
         self.residual[rows] = residual
@@ -113,21 +113,21 @@ class Block:
         self.codes[rows] = 0
         self.scale[rows] = 0
         self.residual[rows] = 0
-        self._inverse[rows] = 0
+        self._squared[rows] = 0
         if self._halves is not None:
             self._halves[rows] = 0
 
     def wipe_all(self) -> None:
         """Overwrite everything with zeros."""
-        for array in (self.codes, self.scale, self.residual, self._inverse, self._halves):
+        for array in (self.codes, self.scale, self.residual, self._squared, self._halves):
             if array is not None:
                 array.fill(0)
 
     def probe(self, data: bytes) -> Probe:
         """Prepare a raw descriptor of this version for a search."""
         raw = self._elements(data)
-        inverse, codes, scale, residual = self._encode(raw)
-        return Probe(raw[0].astype(np.float64), float(inverse[0]), codes[0], float(scale[0]), float(residual[0]))
+        squared, codes, scale, residual = self._encode(raw)
+        return Probe(raw[0].astype(np.float64), float(squared[0]), codes[0], float(scale[0]), float(residual[0]))
 
     def cosines(self, probe: Probe, rows: Rows) -> NDArray[np.float64]:
         """Exact cosines with the rows, shape (n,), float64 in [-1, 1].
@@ -140,8 +140,9 @@ class Block:
             piece = rows[start : start + _PIECE]
             # Not a BLAS product: that one rounds a row differently depending on its neighbours, and ties would break.
             np.einsum("ij,j->i", elements[piece].astype(np.float64), probe.vector, out=found[start : start + _PIECE])
-        found *= self._inverse[rows]
-        found *= probe.inverse
+        # The root of the product, not two roots: parallel vectors of integers then have a cosine of exactly 1.
+        norms = np.sqrt(self._squared[rows] * probe.squared)
+        np.divide(found, norms, out=found, where=norms > 0)
         return np.clip(found, -1, 1, out=found)
 
     def _elements(self, data: bytes) -> NDArray[np.float16] | NDArray[np.int8]:
@@ -155,10 +156,10 @@ class Block:
     def _encode(
         self, raw: NDArray[np.float16] | NDArray[np.int8]
     ) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-        """Inverse norms, codes, scales and residuals of n vectors."""
+        """Squared norms, codes, scales and residuals of n vectors."""
         vectors = raw.astype(np.float64)
-        norm = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        inverse = np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
+        squared = np.einsum("ij,ij->i", vectors, vectors)
+        inverse = np.divide(1.0, np.sqrt(squared), out=np.zeros_like(squared), where=squared > 0)
         vectors *= inverse[:, None]
         if raw.dtype == np.int8:
             codes = raw.astype(np.int8)
@@ -171,7 +172,7 @@ class Block:
         vectors -= codes * scale[:, None].astype(np.float64)
         residual = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)).astype(np.float32)
         residual = np.nextafter(residual, np.float32(np.inf), out=residual, where=residual > 0)
-        return inverse, codes, scale, residual
+        return squared, codes, scale, residual
 
 
 def grown(array: NDArray[_Scalar], rows: int) -> NDArray[_Scalar]:

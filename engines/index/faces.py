@@ -12,7 +12,7 @@ from engines.index.block import Block
 from engines.index.filters import Register, Selection
 from engines.index.scan import Wanted, nearest
 from server.domain.access import Scope
-from server.domain.descriptors import spec
+from server.domain.descriptors import SPECS, spec
 from server.domain.faces import FaceFilter
 from server.domain.search import FaceQuery, Hit, IndexedFace
 
@@ -77,12 +77,14 @@ class IndexedFaces:
         """Take over the present state of faces. Applying the same twice does no harm.
 
         A face leaves the blocks of versions that it has no descriptor of any more. What is removed is overwritten.
+        Descriptors of versions that this release does not know are passed over: nobody can ask for them.
         """
         present = {face.face_id: face for face in changed}
         written: dict[int, list[tuple[IndexedFace, bytes]]] = {}
         for face in present.values():
             for version, data in {descriptor.version: descriptor.data for descriptor in face.descriptors}.items():
-                written.setdefault(version, []).append((face, data))
+                if version in SPECS:
+                    written.setdefault(version, []).append((face, data))
         leaving = [face_id for face_id in gone if face_id not in present]
         for version, shelf in self._shelves.items():
             staying = {face.face_id for face, _ in written.get(version, ())}
