@@ -1,0 +1,69 @@
+-- What HTTP needs and gRPC has not, at the edge: status, HEAD, 204, request ids, errors of gRPC itself.
+-- Stands above the transcoder, so that it sees responses after it.
+
+local ERRORS = {{ grpc_errors }}
+local NAMESPACE = "luna"
+
+-- Seeded by the clock and an address, so that neither two starts nor two workers give the same ids.
+math.randomseed(os.time() + (tonumber((tostring({}):match("0x(%x+)") or "0"), 16) or 0) % 2147483647)
+
+local function new_request_id()
+  local uuid = ("xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"):gsub("[xy]", function(place)
+    return string.format("%x", place == "x" and math.random(0, 15) or math.random(8, 11))
+  end)
+  return os.time() .. "," .. uuid
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local id = headers:get("luna-request-id")
+  if not id or #id > 46 or #id == 0 or id:find("[^\33-\126]") then
+    id = new_request_id()
+    headers:replace("luna-request-id", id)
+  end
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(NAMESPACE, "id", id)
+  if headers:get(":method") == "HEAD" then
+    metadata:set(NAMESPACE, "head", true)
+  end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local request = handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  local status = headers:get("x-http-status")
+  if status then
+    headers:replace(":status", status)
+    headers:remove("x-http-status")
+    local length = headers:get("x-content-length")
+    if length then
+      headers:replace("content-length", length)
+      headers:remove("x-content-length")
+    end
+    if status == "204" then
+      headers:remove("content-type")
+      headers:remove("content-length")
+    elseif headers:get("content-length") == "0" then
+      headers:remove("content-type")
+    end
+  elseif (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
+    -- gRPC failed before the facade answered
+    local failure = ERRORS[headers:get("grpc-status") or ""] or ERRORS["default"]
+    local id = (request["id"] or ""):gsub('[\\"]', "\\%0")
+    local text = failure.body:gsub("REQUEST_ID", function() return id end)
+    headers:replace(":status", failure.status)
+    headers:replace("content-type", "application/json")
+    if request["head"] then
+      headers:replace("content-length", tostring(#text))
+    else
+      local body = handle:body(true)
+      headers:replace("content-length", tostring(body:setBytes(text)))
+    end
+  end
+  if not headers:get("luna-request-id") and request["id"] then
+    headers:replace("luna-request-id", request["id"])
+  end
+  headers:remove("grpc-status")
+  headers:remove("grpc-message")
+  headers:remove("grpc-accept-encoding")
+end

@@ -1,0 +1,190 @@
+"""The edge: Envoy's configuration, rendered from settings and services into a folder.
+
+envoy.yaml     listener, routes, filters, cluster with one endpoint for each server process
+response.lua   status, HEAD, 204, request ids, errors of gRPC itself
+facade.pb      descriptors of the facade, by which Envoy transcodes
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.descriptor import ServiceDescriptor
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from gateway.facade import facade_names, facade_set
+from server.errors import (
+    DeadlineExceeded,
+    GrpcCode,
+    Internal,
+    LunaError,
+    MalformedRequest,
+    RequestTooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from server.settings import Settings
+
+ENVELOPE_BYTES = 4096
+"""Room that a body leaves in a gRPC message for its content type and field tags."""
+WORKERS = 2
+"""Threads of Envoy: one serves some thousand requests a second, more than a server process does."""
+
+
+PLACEHOLDER = "REQUEST_ID"
+"""What the script puts the id of the request in place of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A rendered configuration. `admin` is the file that Envoy writes the address of its admin interface to."""
+
+    folder: Path
+    config: Path
+    admin: Path
+    arguments: tuple[str, ...]
+
+    def argv(self, envoy: str) -> list[str]:
+        """The command that starts Envoy, for the path of its program."""
+        return [envoy, *self.arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What stands for an answer that Envoy makes up itself with status `when`."""
+
+    when: int
+    status: int
+    body: Mapping[str, object]
+
+
+def render(
+    settings: Settings,
+    services: Iterable[ServiceDescriptor],
+    ports: Sequence[int],
+    folder: Path,
+    *,
+    upstream: str = "",
+    workers: int = WORKERS,
+) -> Edge:
+    """Write the edge's files to a folder, which is made where it is not there.
+
+    Args:
+        settings: addresses, timeout and largest message.
+        services: the services of `luna.v6` that the servers have.
+        ports: one for each server process.
+        folder: where the files go.
+        upstream: host of the servers; empty is that of the settings, or loopback where they serve every address.
+        workers: Envoy's threads.
+
+    Raises:
+        ValueError: there is no port, or a template of a path is not understood.
+    """
+    if not ports:
+        message = "the edge needs at least one server"
+        raise ValueError(message)
+    host = upstream or _reachable(settings.grpc.host)
+    facade = facade_set(services)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / name for name in ("envoy.yaml", "response.lua", "facade.pb", "admin.address")}
+    files["facade.pb"].write_bytes(facade.SerializeToString(deterministic=True))
+    templates = _templates()
+    largest = settings.grpc.max_message_bytes - ENVELOPE_BYTES
+    script = templates.get_template("response.lua").render(grpc_errors=_lua(_grpc_errors(largest)))
+    files["response.lua"].write_text(script, encoding="utf-8")
+    timeout = settings.rest.timeout_seconds
+    config = templates.get_template("envoy.yaml.j2").render(
+        admin_port=settings.rest.admin_port,
+        host=_address(settings.rest.host),
+        port=settings.rest.port,
+        timeout=f"{timeout:.3f}s",
+        idle_timeout=f"{timeout + 60:.3f}s",
+        grpc_timeout=f"{int(timeout * 1000)}m",
+        replies=_replies(largest),
+        other_reply=Internal(request_id="%REQ(luna-request-id)%").body(),
+        script=str(files["response.lua"].resolve()),
+        descriptors=str(files["facade.pb"].resolve()),
+        services=facade_names(facade),
+        max_body_bytes=largest,
+        max_response_bytes=settings.grpc.max_message_bytes,
+        discovery="STATIC" if _is_address(host) else "STRICT_DNS",
+        upstream=host,
+        ports=list(ports),
+    )
+    files["envoy.yaml"].write_text(config, encoding="utf-8")
+    arguments = (
+        *("--config-path", str(files["envoy.yaml"])),
+        *("--admin-address-path", str(files["admin.address"])),
+        *("--concurrency", str(workers)),
+        *("--log-level", "warning"),
+        "--disable-hot-restart",
+    )
+    return Edge(folder, files["envoy.yaml"], files["admin.address"], arguments)
+
+
+def _templates() -> Environment:
+    """The templates: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    loader = FileSystemLoader([package / "envoy", package.parent / "envoy"])
+    return Environment(loader=loader, undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701 no HTML
+
+
+def _replies(largest: int) -> list[Reply]:
+    """Errors for the statuses that Envoy answers with by itself."""
+    malformed = MalformedRequest(message="%RESPONSE_CODE_DETAILS%")
+    native = UnsupportedMediaType(content_type="%REQ(content-type)%", allowed="types of REST; gRPC has its own port")
+    errors: dict[int, tuple[int, LunaError]] = {
+        400: (400, malformed),
+        408: (408, DeadlineExceeded()),
+        413: (413, RequestTooLarge(limit=largest)),
+        415: (native.status, native),
+        426: (426, malformed),
+        431: (431, malformed),
+        502: (502, Unavailable(component="the server")),
+        503: (502, Unavailable(component="the server")),
+        504: (504, DeadlineExceeded()),
+    }
+    return [Reply(when, status, error.body()) for when, (status, error) in errors.items()]
+
+
+def _grpc_errors(largest: int) -> Mapping[str, LunaError]:
+    """Errors for the failures of gRPC itself, by the number of their status."""
+    unavailable = Unavailable(component="the server")
+    return {
+        "1": unavailable,
+        str(GrpcCode.DEADLINE_EXCEEDED.value): DeadlineExceeded(),
+        # the message is larger than the server takes; the servers set no limit on calls at a time
+        str(GrpcCode.RESOURCE_EXHAUSTED.value): RequestTooLarge(limit=largest),
+        str(GrpcCode.UNAVAILABLE.value): unavailable,
+        "default": Internal(request_id=PLACEHOLDER),
+    }
+
+
+def _lua(errors: Mapping[str, LunaError]) -> str:
+    """A table of Lua: {["4"]={status="504", body="..."}, ...}. Strings of JSON are strings of Lua here."""
+    rows = [
+        f"[{json.dumps(key)}]={{status={json.dumps(str(error.status))}, body={json.dumps(json.dumps(error.body()))}}}"
+        for key, error in errors.items()
+    ]
+    return "{" + ", ".join(rows) + "}"
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, _address(host))  # noqa: S104 compared only
+
+
+def _address(host: str) -> str:
+    """Envoy binds to addresses, not to names."""
+    return "127.0.0.1" if host == "localhost" else host.strip("[]")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""The facade's handlers: what Envoy sends as gRPC becomes an HTTP request again, and is answered with HTTP in gRPC.
+
+Envoy gives the verb and the path as they were sent in `x-envoy-original-method` and `x-envoy-original-path`. Status
+and headers of the response travel as initial metadata, `x-http-status` among them, and its bytes as `HttpBody`. An
+error is an ordinary answer: no call of the facade is aborted. A native client that calls the facade gains nothing,
+because every request passes the same checks, whatever it says its path is.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+from gateway.documents import write_json
+from gateway.endpoints import Answer, Arrival, Dispatcher, Endpoint, Forms
+from gateway.facade import FALLBACK, FALLBACK_METHOD, PACKAGE
+from gateway.media import JSON
+from gateway.routes import Routes
+from server.errors import Busy, Internal, LunaError, MethodNotAllowed, Unauthenticated
+from server.rpc.dispatcher import Context
+from server.rpc.native import headers_of, request_id_of
+
+log = logging.getLogger(__name__)
+
+ORIGINAL_PATH = "x-envoy-original-path"
+ORIGINAL_METHOD = "x-envoy-original-method"
+STATUS = "x-http-status"
+LENGTH = "x-content-length"
+"""Length of the body that a HEAD request is not sent: Envoy would send the body if it had it."""
+REQUEST_ID = "luna-request-id"
+FOUND = 302
+
+
+class Facade:
+    """The REST form of a dispatcher's methods."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        served = [method for method in dispatcher.methods.values() if method.http.WhichOneof("pattern")]
+        forms = Forms()
+        self._dispatcher = dispatcher
+        self._routes = Routes(served)
+        self._endpoints = {method.name: Endpoint(method, forms) for method in served}
+        self._served = served
+
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        """A handler for each service of the facade, to be added to a server."""
+        handler: grpc.RpcMethodHandler[HttpBody, HttpBody] = grpc.unary_unary_rpc_method_handler(
+            self._serve,
+            request_deserializer=HttpBody.FromString,
+            response_serializer=lambda body: body.SerializeToString(),
+        )
+        services: dict[str, dict[str, grpc.RpcMethodHandler[HttpBody, HttpBody]]] = {
+            f"{PACKAGE}.{FALLBACK}": {FALLBACK_METHOD: handler}
+        }
+        for method in self._served:
+            name = f"{PACKAGE}.{method.descriptor.containing_service.name}"
+            services.setdefault(name, {})[method.descriptor.name] = handler
+        return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
+
+    async def _serve(self, request: HttpBody, context: Context) -> HttpBody:
+        headers = headers_of(context)
+        request_id = request_id_of(headers.get(REQUEST_ID))
+        verb = headers.pop(ORIGINAL_METHOD, "")
+        target = headers.pop(ORIGINAL_PATH, "")
+        try:
+            answer = await self._answer(verb, target, request, headers, request_id, context)
+        except LunaError as error:
+            answer = refused(error, headers)
+        except Exception:
+            log.exception("request %s failed in the gateway", request_id)
+            answer = refused(Internal(request_id=request_id), headers)
+        metadata = [(STATUS, str(answer.status)), (REQUEST_ID, request_id), *answer.headers]
+        data = answer.data
+        if verb == "HEAD":
+            metadata.append((LENGTH, str(len(data))))
+            data = b""
+        await context.send_initial_metadata(tuple(metadata))
+        return HttpBody(content_type=answer.content_type, data=data)
+
+    async def _answer(
+        self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context
+    ) -> Answer:
+        path, _, query = target.partition("?")
+        if verb == "OPTIONS":
+            return self._options(path, query)
+        found = self._routes.find(verb, path)
+        if found.location:
+            return _redirect(found.location, query)
+        arrival = Arrival(found.variables, query, body.content_type, body.data, headers, request_id)
+        return await self._endpoints[found.method.name].answer(arrival, self._dispatcher, context)
+
+    def _options(self, path: str, query: str) -> Answer:
+        """What a path serves, for everyone; a path that redirects does so here too."""
+        location = self._routes.redirect(path)
+        if location:
+            return _redirect(location, query)
+        allowed = self._routes.allowed(path)
+        return Answer(200, write_json({}), JSON, (("allow", ", ".join(allowed)),))
+
+
+def rest_handlers(dispatcher: Dispatcher) -> Iterable[grpc.GenericRpcHandler]:
+    """The handlers of the REST form of a dispatcher's methods, to be added to a server."""
+    return Facade(dispatcher).handlers()
+
+
+def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:
+    """The answer that an error is, with the headers that its status asks for."""
+    extra: list[tuple[str, str]] = []
+    if isinstance(error, Unauthenticated):
+        bearer = headers.get("authorization", "").lower().startswith("bearer")
+        extra.append(("www-authenticate", f'{"Bearer" if bearer else "Basic"} realm="luna"'))
+    if isinstance(error, Busy):
+        extra.append(("retry-after", str(max(1, math.ceil(float(error.values["retry_after"]))))))
+    if isinstance(error, MethodNotAllowed):
+        extra.append(("allow", error.values["allowed"]))
+    return Answer(error.status, write_json(error.body()), JSON, tuple(extra))
+
+
+def _redirect(location: str, query: str) -> Answer:
+    return Answer(FOUND, headers=(("location", f"{location}?{query}" if query else location),))

@@ -1,0 +1,194 @@
+"""Images as they come in requests: the forms of a body that give one or more `ImageInput`.
+
+    image/jpeg, ...           the bytes of one image
+    image/x-jpeg-base64, ...  the same as Base64 text
+    multipart/form-data       parts with such types; and parts of JSON that say where in which image to look:
+                              [{"filename": "a.jpg", "face_bounding_boxes": [{"x": 1, "y": 2, ...}]}]
+    application/json          {"urls": [...]}, {"samples": [...]} or {"images": [{"url" | "sample_id" | "image", ...}]}
+
+What a form leaves out, such as the file's name, stays empty. Order is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from google.protobuf.descriptor import FieldDescriptor
+from luna.v6.images_pb2 import ImageInput, Rect
+
+from gateway.binder import Binder, from_base64
+from gateway.documents import read_json
+from gateway.media import BASE64_IMAGES, IMAGES, JSON, MULTIPART, MediaType
+from gateway.multipart import Part, split
+from gateway.refusals import joined
+from server.errors import (
+    BadBody,
+    BadContentType,
+    BadMultipart,
+    BadPartContentType,
+    BadPartType,
+    MissingField,
+    NoBody,
+    RepeatedBoxes,
+    SeveralBoxes,
+    UnsupportedMediaType,
+)
+
+TYPES = (*IMAGES, *BASE64_IMAGES, MULTIPART, JSON)
+"""Content types that give images."""
+BOXES: dict[str, FieldDescriptor] = {
+    field.name: field
+    for field in ImageInput.DESCRIPTOR.fields
+    if field.is_repeated
+    and field.message_type is not None
+    and field.message_type.full_name == Rect.DESCRIPTOR.full_name
+}
+"""Fields of an image that hold boxes; parts with boxes are named like them."""
+MAX_FILENAME = 256
+
+_json = Binder(binary=False)
+_fill_boxes = {name: _json.field(field) for name, field in BOXES.items()}
+
+
+def one_image(media: MediaType, data: bytes) -> bytes:
+    """The bytes of the one image that a body is.
+
+    Raises:
+        BadContentType: the type is none of `IMAGES`.
+        NoBody: there are no bytes.
+    """
+    if not data:
+        raise NoBody
+    if media.name not in IMAGES:
+        raise BadContentType(content_type=media.name, allowed=", ".join(IMAGES))
+    return data
+
+
+def images(media: MediaType, data: bytes) -> list[ImageInput]:
+    """The images of a body; at least one.
+
+    Raises:
+        InvalidInput: the body has no images, or has them in no form that is known. The classes are those imported here.
+    """
+    if not data:
+        raise NoBody
+    if media.name in IMAGES or media.name in BASE64_IMAGES:
+        return [ImageInput(data=_content(media, data))]
+    if media.name == MULTIPART:
+        return _from_parts(split(data, media.parameters.get("boundary", "")))
+    if media.name == JSON and media.utf8:
+        return _from_json(read_json(data))
+    if media.name.startswith("image/"):
+        raise BadContentType(content_type=media.name, allowed=", ".join(TYPES))
+    raise UnsupportedMediaType(content_type=media.name, allowed=", ".join(TYPES))
+
+
+def _content(media: MediaType, data: bytes) -> bytes:
+    return from_base64(data.strip()) if media.name in BASE64_IMAGES else data
+
+
+def _from_parts(parts: Iterable[Part]) -> list[ImageInput]:
+    found: list[ImageInput] = []
+    boxes: dict[str, dict[str, ImageInput]] = {}
+    for part in parts:
+        if part.name in BOXES:
+            if part.media.name != JSON:
+                raise BadPartContentType(part=part.name, content_type=part.media.name, allowed=JSON)
+            if part.name in boxes:
+                raise RepeatedBoxes
+            boxes[part.name] = _boxes(part)
+        elif part.media.name in IMAGES or part.media.name in BASE64_IMAGES:
+            if not part.data:
+                raise BadMultipart(message=f"part '{part.name}' is empty")
+            found.append(ImageInput(filename=part.filename, data=_content(part.media, part.data)))
+        else:
+            raise BadPartType(
+                part=part.name, content_type=part.media.name, allowed=", ".join((*IMAGES, *BASE64_IMAGES))
+            )
+    if not found:
+        raise BadMultipart(message="there is no image in it")
+    for name, by_filename in boxes.items():
+        for filename, holder in by_filename.items():
+            _attach(found, name, filename, holder)
+    return found
+
+
+def _attach(found: list[ImageInput], name: str, filename: str, holder: ImageInput) -> None:
+    """Give the boxes that a part names to the image of that name."""
+    named = [image for image in found if image.filename == filename]
+    if len(named) != 1:
+        raise BadMultipart(message=f"{name} names '{filename}', which {len(named)} images are called")
+    for rect in getattr(holder, name):
+        getattr(named[0], name).add().CopyFrom(rect)
+
+
+def _boxes(part: Part) -> dict[str, ImageInput]:
+    """Boxes by the name of the image that they are in; they are held by images without content."""
+    value = read_json(part.data)
+    if not isinstance(value, list):
+        raise BadBody(field=part.name, message="array expected")
+    found: dict[str, ImageInput] = {}
+    for index, item in enumerate(value):
+        path = joined(part.name, index)
+        _only(item, {"filename", part.name}, path)
+        members = item if isinstance(item, dict) else {}
+        for needed in ("filename", part.name):
+            if needed not in members:
+                raise MissingField(field=joined(path, needed))
+        filename = members["filename"]
+        if not isinstance(filename, str):
+            raise BadBody(field=joined(path, "filename"), message="text expected")
+        holder = ImageInput()
+        _fill_boxes[part.name](holder, members[part.name], path)
+        if filename in found or len(getattr(holder, part.name)) > 1:
+            raise SeveralBoxes(filename=filename)
+        found[filename] = holder
+    return found
+
+
+def _from_json(value: object) -> list[ImageInput]:
+    _only(value, {"urls", "samples", "images"}, "")
+    if not isinstance(value, dict) or len(value) != 1:
+        raise BadBody(field="", message="exactly one is needed of urls, samples and images")
+    ((name, items),) = value.items()
+    if not isinstance(items, list) or not items:
+        raise BadBody(field=name, message="array with at least 1 item expected")
+    make: Callable[[object, str], ImageInput] = {"urls": _url, "samples": _sample, "images": _entry}[name]
+    return [make(item, joined(name, index)) for index, item in enumerate(items)]
+
+
+def _url(item: object, path: str) -> ImageInput:
+    if not isinstance(item, str) or not item:
+        raise BadBody(field=path, message="address expected")
+    return ImageInput(url=item)
+
+
+def _sample(item: object, path: str) -> ImageInput:
+    if not isinstance(item, str) or not item:
+        raise BadBody(field=path, message="sample_id expected")
+    return ImageInput(sample_id=item)
+
+
+def _entry(item: object, path: str) -> ImageInput:
+    _only(item, {*_ENTRY, *BOXES}, path)
+    members = item if isinstance(item, dict) else {}
+    if len(_SOURCES & members.keys()) != 1:
+        raise BadBody(field=path, message=f"exactly one is needed of {', '.join(sorted(_SOURCES))}")
+    image = ImageInput()
+    _json.bind(image, {_ENTRY.get(name, name): value for name, value in members.items()}, path)
+    if not (image.data or image.url or image.sample_id):
+        raise BadBody(field=path, message="the image is empty")
+    return image
+
+
+def _only(item: object, known: set[str], path: str) -> None:
+    if not isinstance(item, dict):
+        raise BadBody(field=path, message="object expected")
+    for name in item:
+        if name not in known:
+            raise BadBody(field=joined(path, name), message="extra fields are not permitted")
+
+
+_SOURCES = {"url", "sample_id", "image"}
+_ENTRY = {"url": "url", "sample_id": "sample_id", "image": "data", "filename": "filename"}
+"""Members of an entry of `images`, and the fields that they stand for."""

@@ -1,0 +1,47 @@
+"""Media types of bodies, and the image types among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.message import Message as Headers
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+MULTIPART = "multipart/form-data"
+BYTES = "application/octet-stream"
+
+IMAGES = ("image/jpeg", "image/png", "image/bmp", "image/x-portable-pixmap", "image/tiff")
+"""Images as they are."""
+BASE64_IMAGES = tuple(f"image/{name}-base64" for name in ("x-jpeg", "x-png", "x-bmp", "x-tiff", "x-portable-pixmap"))
+"""The same as Base64 text."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaType:
+    """A parsed header with parameters: a content type or a content disposition."""
+
+    name: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def utf8(self) -> bool:
+        """True where no other charset than UTF-8 is named."""
+        return self.parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8", "us-ascii"}
+
+
+def parse(header: str) -> MediaType:
+    """Parse a header with parameters (RFC 9110, RFC 2231); the name is lower case, empty where there is none."""
+    headers = Headers()
+    headers["Content-Type"] = header.replace("\r", " ").replace("\n", " ")
+    pairs = headers.get_params(failobj=[("", "")]) or [("", "")]
+    parameters: dict[str, str] = {}
+    for name, value in pairs[1:]:
+        parameters.setdefault(name.lower(), _text(value))
+    return MediaType(pairs[0][0].strip().lower(), parameters)
+
+
+def _text(value: str | tuple[str | None, str | None, str]) -> str:
+    if isinstance(value, str):
+        return value
+    charset, _, text = value
+    return text.encode("latin-1", "replace").decode(charset if charset in {"utf-8", "UTF-8"} else "latin-1", "replace")
