@@ -141,6 +141,19 @@ class DefaultFaceEngine:
             described += await self._run(partial(self._ready().describe, group))
         return described
 
+    async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
+        """An encoded image of exactly this size as JPEG.
+
+        Raises:
+            WrongSampleSize: the image has another size.
+            NotAnImage, Busy: as for `detect`.
+        """
+        return await self._run(partial(self._ready().normalise, image, width=width, height=height))
+
+    def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
+        """One descriptor of several of the same person: their mean by score, of unit length; the score is the mean."""
+        return descriptor.aggregate(descriptors)
+
     def _load(self) -> Pipeline:
         pipeline = Pipeline(self._pack, self._runtime, self._settings)
         pipeline.warm_up()

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
-from engines.engine import DefaultFaceEngine
-from gateway.handlers import rest_handlers
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from luna.v6 import accounts_pb2, attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, platform_pb2, samples_pb2
 from pydantic import SecretStr
 
+from engines.engine import DefaultFaceEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from engines.packs.pack import load
+from gateway.handlers import Facade
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
 from server.domain.matching import Matching
@@ -178,7 +178,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer)
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
-        server.add_generic_rpc_handlers([*handlers(dispatcher), *rest_handlers(dispatcher)])
+        server.add_generic_rpc_handlers([*handlers(dispatcher), *Facade(dispatcher).handlers()])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]

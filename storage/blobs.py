@@ -22,6 +22,8 @@ COMPONENT: Final = "The blob store"
 ATTEMPT_SECONDS: Final = 15
 """How long one request to a remote store may take, its retries included."""
 CHUNK: Final = 1000
+PROBE: Final = "ready"
+"""A key that is never written: reading it asks the store and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,14 @@ class BlobStore:
         self._root = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
         self._synced: set[Path] = set()
         self._store = _store(url, self._root, options)
+
+    async def ready(self) -> bool:
+        """True where the store answers."""
+        try:
+            await self.get(PROBE)
+        except Unavailable:
+            return False
+        return True
 
     async def put(self, key: str, data: bytes) -> None:
         """Keep bytes, in place of what may be there.

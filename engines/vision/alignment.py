@@ -76,9 +76,12 @@ def rectangles(points: npt.NDArray[np.float32]) -> Boxes:
 
 
 def warp_transform(landmarks: npt.NDArray[np.float32]) -> Matrix:
-    """The transform from the image to the warp, from dlib's five points [5, 2]."""
+    """The transform from the image to the warp, from dlib's five points [5, 2].
+
+    dlib lays its template over the chip's area, so that (0, 0) is the corner of the first pixel and not its centre.
+    """
     chip = (_TEMPLATE5 + _PADDING) / (1 + 2 * _PADDING) * CHIP_SIZE
-    return similarity(landmarks, (chip + 0.5) * _SCALE - 0.5 + MARGIN)
+    return similarity(landmarks, chip * _SCALE - 0.5 + MARGIN)
 
 
 def warp(image: Image, transform: Matrix) -> Image:

@@ -50,17 +50,22 @@ def decode(data: bytes, *, max_pixels: int, use_exif: bool = True, extract_exif:
     return Picture(pixels, exif.tags(header.exif) if header.format is Format.JPEG else {})
 
 
-def decode_sample(data: bytes) -> Image:
-    """Decode a face sample. Its EXIF data is ignored: a sample is upright by definition.
+def decode_sample(data: bytes, *, width: int = WARP_SIZE, height: int = WARP_SIZE) -> Image:
+    """Decode a sample. Its EXIF data is ignored: a sample is upright by definition.
 
     Raises:
         NotAnImage: as for `decode`.
-        WrongSampleSize: it is not 250x250 pixels; nothing has been decoded.
+        WrongSampleSize: it has another size in pixels; nothing has been decoded.
     """
     header = headers.read(data)
-    if (header.width, header.height) != (WARP_SIZE, WARP_SIZE):
-        raise WrongSampleSize(width=header.width, height=header.height)
+    if (header.width, header.height) != (width, height):
+        raise WrongSampleSize(needed=f"{width}x{height}", width=header.width, height=header.height)
     return _pixels(data, header)
+
+
+def as_jpeg(data: bytes, pixels: Image) -> bytes:
+    """An encoded image as JPEG: its bytes where they are JPEG already, else its pixels encoded anew."""
+    return data if data.startswith(b"\xff\xd8") else encode_jpeg(pixels)
 
 
 def encode_jpeg(pixels: Image) -> bytes:

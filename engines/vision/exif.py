@@ -108,7 +108,8 @@ _GPS = {
 def tags(exif: bytes) -> dict[str, str]:
     """The tags of an EXIF structure (`Header.exif`), as far as they can be read; empty where there is none.
 
-    Several values are separated by a comma and a space; a fraction is written as a/b; white space in a text is made single spaces.
+    Several values are separated by a comma and a space; a fraction is written as a/b;
+    white space in a text is made single spaces.
     """
     found: dict[str, str] = {}
     try:

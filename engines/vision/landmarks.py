@@ -17,7 +17,7 @@ from engines.vision.decoding import Image
 Points = npt.NDArray[np.float32]
 """float32 [n, p, 2], (x, y) in pixels."""
 
-_MARGIN = 1.0
+_MARGIN = 4.0
 """Features reach beyond the rectangle; this much of its size is kept around it."""
 
 
@@ -73,11 +73,10 @@ class LandmarkPredictor:
         grey, corner = _surroundings(image, rectangle)
         origin = origin - corner
         height, width = grey.shape
-        size32, origin32 = size.astype(np.float32), origin.astype(np.float32)
         shape = self._mean
         for cascade in range(len(self._first)):
             anchors = shape[self._anchor[cascade]]
-            place = (self._delta[cascade] @ self._turn(shape) + anchors) * size32 + origin32
+            place = (self._delta[cascade] @ self._turn(shape) + anchors) * size + origin
             x, y = np.floor(place.T + 0.5).astype(np.intp)
             inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
             feature = np.where(inside, grey[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], np.float32(0))

@@ -120,8 +120,11 @@ class Pipeline:
         sighting = _Sighting(
             Rect(0, 0, WARP_SIZE, WARP_SIZE), _unit(seen.scores[0]), seen.points[0], alignment.rectangles(seen.points)
         )
-        kept = sample if sample.startswith(b"\xff\xd8") else decoding.encode_jpeg(pixels)
-        return self._described(pixels, pixels, kept, sighting, estimations)
+        return self._described(pixels, pixels, decoding.as_jpeg(sample, pixels), sighting, estimations)
+
+    def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
+        """As `FaceEngine.normalise`."""
+        return decoding.as_jpeg(image, decoding.decode_sample(image, width=width, height=height))
 
     def describe(self, samples: Sequence[bytes]) -> list[ExtractedDescriptor]:
         """As `FaceEngine.describe`."""

@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 import httpx
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from pydantic import SecretStr
 from rich.console import Console
 from rich.panel import Panel
@@ -46,7 +47,7 @@ def run(settings: Settings) -> int:
         models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
         asyncio.run(_run(settings, plan, console))
-    except (PackError, CannotPrepare, AlreadyRunning, StartFailed, edge.EdgeError) as error:
+    except (PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
@@ -55,7 +56,8 @@ def run(settings: Settings) -> int:
 def plan_of(settings: Settings, behind: Backing) -> Plan:
     """The programs for some settings: database and Redis where they are embedded, servers, worker, Envoy."""
     login, password = administrator.ensure(settings)
-    luna = str(Path(sys.executable).parent / "luna")
+    binaries = Path(sys.executable).parent
+    luna = str(binaries / "luna")
     environment = {
         **os.environ,
         **behind.environment,
@@ -75,15 +77,20 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             argv=(luna, "serve"),
             env={**environment, "LUNA_GRPC__PORT": str(port)},
             before=migrate,
-            ready=lambda port=port: _serving(settings.grpc.host, port),
+            ready=partial(_serving, settings.grpc.host, port),
             stop_seconds=settings.grpc.drain_seconds + 5,
             depends_on=behind.names,
         )
         for number, port in enumerate(ports, 1)
     ]
     worker = Program(name="worker", argv=(luna, "worker"), env=environment, depends_on=(servers[0].name,))
-    files = edge.render(settings, ports, list(SERVICES.values()), settings.data / "envoy")
-    envoy = Program(name="envoy", argv=files.argv, ready=lambda: _rest_answers(settings), stop_seconds=5)
+    files = edge.render(settings, SERVICES.values(), ports, settings.data / "envoy")
+    envoy = Program(
+        name="envoy",
+        argv=tuple(files.argv(str(binaries / "envoy"))),
+        ready=partial(_rest_answers, settings),
+        stop_seconds=5,
+    )
     return Plan((*behind.programs, *servers, worker, envoy), login, password)
 
 
@@ -135,7 +142,12 @@ async def _serving(host: str, port: int) -> bool:
     """True once a server process answers SERVING."""
     async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=2)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -9,7 +9,6 @@ import sys
 from contextlib import AsyncExitStack
 
 import uvloop
-from storage.sweeper import Sweeper
 
 from server.application import NotConfigured, address
 from server.commands.logs import configure
@@ -17,6 +16,7 @@ from server.errors import LunaError
 from server.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ async def _work(settings: Settings) -> None:
 
 async def _sweep(sweeper: Sweeper) -> None:
     try:
-        await sweeper.sweep()
+        await sweeper.sweep_blobs()
+        await sweeper.prune_changes()
     except LunaError as error:
         log.warning("upkeep was put off: %s", error)
