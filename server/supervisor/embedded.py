@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.settings import Settings
 from server.supervisor.program import Program
@@ -26,8 +26,8 @@ class Backing:
     """
 
     programs: tuple[Program, ...]
-    database_url: str
-    redis_url: str
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:

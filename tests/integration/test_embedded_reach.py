@@ -100,7 +100,7 @@ def test_a_filesystem_without_access_control_lists_is_reported_with_a_way_out(tm
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     monkeypatch.setattr(os, "setxattr", refuse)
-    with pytest.raises(CannotPrepare, match=r"is closed to the account 'daemon'.* LUNA_DATA"):
+    with pytest.raises(CannotPrepare, match=r"is closed to the account 'daemon'.*LUNA_DATA"):
         open_way(closed, account)
 
 
