@@ -67,7 +67,7 @@ HEALTH_SECONDS = 2.0
 
 
 class NotConfigured(Exception):
-    """A process that is started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
+    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
 
 
 def address(url: SecretStr | None, name: str) -> SecretStr:

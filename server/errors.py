@@ -102,7 +102,7 @@ class InvalidInput(LunaError):
 
 
 class BadQuery(InvalidInput):
-    """Bad query parameter '{field}': {message}"""
+    """Bad parameter '{field}': {message}"""
 
     code = 12012
 

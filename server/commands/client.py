@@ -12,7 +12,7 @@ import base64
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -42,6 +42,9 @@ GREETING_SECONDS = 5.0
 CLEANUP_SECONDS = 10.0
 
 _SILENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+_FOREIGN = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}
+"""How servers that are not Luna's, or not gRPC's, answer to a greeting."""
 
 
 class ClientError(Exception):
@@ -119,7 +122,7 @@ class Client:
             if error.code in _SILENT:
                 message = f"no service answers at {self._target}: is `luna up` running there?"
                 raise Unreachable(message) from None
-            if error.code is grpc.StatusCode.UNIMPLEMENTED:
+            if error.code in _FOREIGN:
                 message = f"what answers at {self._target} is not Luna's gRPC port"
                 raise Unreachable(message) from None
             raise
@@ -217,10 +220,8 @@ class Belongings:
 
 def _details(error: grpc.RpcError) -> list[Message]:
     """The details of an error that are known here; none where it is not Luna's."""
-    if not isinstance(error, grpc.Call):
-        return []
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(cast("grpc.Call", error))
     except ValueError:
         return []
     found: list[Message] = []

@@ -5,7 +5,7 @@ Pictures are uint8 [height, width, 3], BGR, as OpenCV has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _REGULAR, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 _MARGIN = 28
 _PORTRAIT_HEIGHT = 600
 _WARP_SIDE = 250
-_PANEL_WIDTH = 330
+_PANEL_WIDTH = 300
 _CELL = 200
 _CAPTION = 78
 _GAP = 14
@@ -87,8 +87,8 @@ def portraits() -> tuple[Portrait, Portrait]:
         PicturesMissing: scikit-image or matplotlib is not installed, or its sample data is not.
     """
     try:
-        import matplotlib  # noqa: PLC0415
-        from skimage import data  # noqa: PLC0415
+        import matplotlib
+        from skimage import data
     except ImportError as error:
         message = f"luna demo takes its two photographs from scikit-image and matplotlib ({error.name}): {EXTRAS}"
         raise PicturesMissing(message) from None
@@ -97,10 +97,10 @@ def portraits() -> tuple[Portrait, Portrait]:
     if hopper is None:
         message = f"{path} cannot be read: reinstall matplotlib, or {EXTRAS}"
         raise PicturesMissing(message)
-    collins = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    collins = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)  # type: ignore[no-untyped-call]
     return (
-        Portrait("Eileen Collins", "NASA, public domain (scikit-image: astronaut)", np.asarray(collins, np.uint8)),
-        Portrait("Grace Hopper", "US Navy, public domain (matplotlib: grace_hopper)", np.asarray(hopper, np.uint8)),
+        Portrait("Eileen Collins", "NASA, public domain; from scikit-image", np.asarray(collins, np.uint8)),
+        Portrait("Grace Hopper", "US Navy, public domain; from matplotlib", np.asarray(hopper, np.uint8)),
     )
 
 
@@ -118,8 +118,8 @@ def variants(picture: Picture, face: Box) -> Mapping[str, bytes]:
         "cropped": png(cropped(picture, face)),
         "darker": png(_exposed(picture, 0.4)),
         "brighter": png(_exposed(picture, 1.6)),
-        "JPEG quality 30": jpeg(picture, 30),
-        "half the size": png(np.asarray(small, np.uint8)),
+        "JPEG at 30": jpeg(picture, 30),
+        "half size": png(np.asarray(small, np.uint8)),
     }
 
 
@@ -159,10 +159,10 @@ def card(portrait: Portrait, detection: images_pb2.FaceDetection, warp: bytes) -
     canvas[_MARGIN:-_MARGIN, _MARGIN : _MARGIN + photo.shape[1]] = photo
     left = photo.shape[1] + 2 * _MARGIN
     _text(canvas, portrait.name, (left, _MARGIN + 22), 0.9, font=_BOLD)
-    _text(canvas, portrait.credit, (left, _MARGIN + 48), 0.38, colour=_MUTED)
+    _text(canvas, portrait.credit, (left, _MARGIN + 48), 0.43, colour=_MUTED)
     top = _MARGIN + 68
     canvas[top : top + _WARP_SIDE, left : left + _WARP_SIDE] = cv2.resize(decoded(warp), (_WARP_SIDE, _WARP_SIDE))
-    _text(canvas, "the sample: what is stored and described", (left, top + _WARP_SIDE + 20), 0.38, colour=_MUTED)
+    _text(canvas, "the sample: what is stored and described", (left, top + _WARP_SIDE + 20), 0.43, colour=_MUTED)
     _measures(canvas, detection, left, top + _WARP_SIDE + 54)
     return canvas
 
@@ -234,7 +234,7 @@ def _mark(photo: Picture, detection: images_pb2.FaceDetection, scale: float) -> 
 def _measures(canvas: Picture, detection: images_pb2.FaceDetection, left: int, top: int) -> None:
     pose = detection.attributes.head_pose
     _text(canvas, "Head pose", (left, top), 0.5, font=_BOLD)
-    angles = f"yaw {pose.yaw:+.0f}   pitch {pose.pitch:+.0f}   roll {pose.roll:+.0f}   (degrees)"
+    angles = f"yaw {pose.yaw:+.0f}   pitch {pose.pitch:+.0f}   roll {pose.roll:+.0f}   degrees"
     _text(canvas, angles, (left, top + 24), 0.45)
     _text(canvas, "Quality", (left, top + 62), 0.5, font=_BOLD)
     quality = detection.quality
@@ -257,12 +257,12 @@ def _bar(
     canvas: Picture, name: str, value: float, threshold: float, at: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
     left, y = at
-    start = left + 40
-    _text(canvas, name, (left, y), 0.38, colour=_MUTED)
-    _gauge(canvas, value, (start, y - 9), colour, _BAR - 16)
-    mark = start + round(threshold * (_BAR - 16))
+    start = left + 42
+    _text(canvas, name, (left, y), 0.43, colour=_MUTED)
+    _gauge(canvas, value, (start, y - 9), colour, _BAR - 24)
+    mark = start + round(threshold * (_BAR - 24))
     cv2.line(canvas, (mark, y - 12), (mark, y + 2), _TEXT, 1)
-    _text(canvas, f"{value:.3f}", (start + _BAR - 10, y), 0.38)
+    _text(canvas, f"{value:.3f}", (start + _BAR - 16, y), 0.43)
 
 
 def _gauge(

@@ -114,8 +114,7 @@ async def _run(settings: Settings, plan: Plan, console: Console) -> None:
 
 async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, began: float) -> None:
     await supervisor.up.wait()
-    while not await _healthy(settings):
-        await asyncio.sleep(0.1)
+    await _until_healthy(settings)
     rest = f"http://{settings.rest.host}:{settings.rest.port}"
     target = f"{settings.grpc.host}:{settings.grpc.port}"
     basic = f"{plan.login}:{plan.password}"
@@ -158,8 +157,9 @@ async def _rest_answers(settings: Settings) -> bool:
     return await _status(settings) is not None
 
 
-async def _healthy(settings: Settings) -> bool:
-    return await _status(settings) == httpx.codes.OK
+async def _until_healthy(settings: Settings) -> None:
+    while await _status(settings) != httpx.codes.OK:  # noqa: ASYNC110 - what is waited for is another process
+        await asyncio.sleep(0.1)
 
 
 async def _status(settings: Settings) -> int | None:

@@ -128,11 +128,14 @@ class Detection:
         for estimation in sorted(wish.estimations, key=lambda e: e.value):
             if (needs := self._engine.needs(estimation)) is not None:
                 raise FeatureOff(feature=f"estimate_{estimation.value}", needs=needs)
-        results: list[ImageResult] = []
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._image(account_id, reads, source, wish)) for source in sources]
-        results.extend(task.result() for task in tasks)
-        return results
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._image(account_id, reads, source, wish)) for source in sources]
+        except* LunaError as failures:
+            failed = failures
+        else:
+            return [task.result() for task in tasks]
+        raise _first(failed)
 
     async def _image(self, account_id: UUID, reads: Scope, source: ImageSource, wish: DetectionWish) -> ImageResult:
         try:
@@ -178,6 +181,12 @@ class Detection:
         sample = sample_of(account_id, SampleType.FACES, face.warp)
         await self._samples.add(sample, face.warp)
         return sample.sample_id
+
+
+def _first(failures: BaseExceptionGroup[LunaError]) -> LunaError:
+    """The first of the errors that ended a call."""
+    failure = failures.exceptions[0]
+    return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
 
 
 def sample_of(account_id: UUID, sample_type: SampleType, data: bytes) -> Sample:

@@ -72,7 +72,7 @@ def texts(ids: Iterable[UUID]) -> list[str]:
 def error(failure: LunaError | None) -> errors_pb2.Error:
     """An error inside an answer; none is code 0."""
     if failure is None:
-        return errors_pb2.Error(error_code=0, desc="Success", detail="Success", link="")
+        return errors_pb2.Error(error_code=0, desc="Success", detail="Success")
     body = failure.body()
     return errors_pb2.Error(error_code=failure.code, desc=failure.desc, detail=failure.detail, link=str(body["link"]))
 

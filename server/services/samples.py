@@ -133,7 +133,6 @@ def _image(result: ImageResult) -> pb.DetectedImage:
         filename=result.source.filename,
         status=result.error is None,
         error=error(result.error),
-        exif=result.exif,
         detections=pb.Detections(
             samples=[_stored(face, result.source) for face in result.faces],
             filtered_detections=images_pb2.FilteredDetections(
@@ -141,6 +140,8 @@ def _image(result: ImageResult) -> pb.DetectedImage:
             ),
         ),
     )
+    if result.exif is not None:
+        message.exif.update(result.exif)
     if result.source.url is not None:
         message.url = result.source.url
     return message

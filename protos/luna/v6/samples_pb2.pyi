@@ -6,6 +6,7 @@ Samples: stored warps. A face sample is the aligned 250x250 crop that descriptor
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from luna.v6 import errors_pb2 as _errors_pb2
@@ -246,26 +247,6 @@ class DetectedImage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class ExifEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     FILENAME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
@@ -282,7 +263,7 @@ class DetectedImage(_message.Message):
         """error_code 0 where all went well."""
 
     @_builtins.property
-    def exif(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+    def exif(self) -> _struct_pb2.Struct:
         """EXIF tags by name; only where asked for."""
 
     @_builtins.property
@@ -294,15 +275,20 @@ class DetectedImage(_message.Message):
         status: _builtins.bool = ...,
         error: _errors_pb2.Error | None = ...,
         url: _builtins.str | None = ...,
-        exif: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        exif: _struct_pb2.Struct | None = ...,
         detections: Global___Detections | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_url", b"_url", "detections", b"detections", "error", b"error", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exif", b"_exif", "_url", b"_url", "detections", b"detections", "error", b"error", "exif", b"exif", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_url", b"_url", "detections", b"detections", "error", b"error", "exif", b"exif", "filename", b"filename", "status", b"status", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exif", b"_exif", "_url", b"_url", "detections", b"detections", "error", b"error", "exif", b"exif", "filename", b"filename", "status", b"status", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exif: _TypeAlias = _typing.Literal["exif"]  # noqa: Y015
+    _WhichOneofArgType__exif: _TypeAlias = _typing.Literal["_exif", b"_exif"]  # noqa: Y015
     _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
     _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exif) -> _WhichOneofReturnType__exif | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
 
 Global___DetectedImage: _TypeAlias = DetectedImage  # noqa: Y015

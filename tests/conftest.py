@@ -1,0 +1,34 @@
+"""Fixtures for every test: the shared data, and one running service for all that need no service of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import Account, Service, running
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """The whole service, started once."""
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def account(service: Service) -> Account:
+    """A fresh account of type user."""
+    return service.account()
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of test photos."""
+    folder = SHARED / "data" / "photos"
+    if not folder.is_dir():
+        pytest.skip("the shared test photos are not there")
+    return folder

@@ -1,0 +1,184 @@
+"""The whole service for tests: `luna up` with real servers, on free ports and in a folder of its own."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import requests
+
+from tests.packs import default_pack, models_folder
+
+START_SECONDS = 90
+STOP_SECONDS = 40
+
+
+def free_ports(count: int) -> list[int]:
+    """Neighbouring ports on loopback that nobody listens on."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            for number in range(port, port + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        return list(range(port, port + count))
+
+
+@dataclass
+class Account:
+    """An account of the service, and how to act as it."""
+
+    account_id: str
+    login: str
+    password: str
+
+    @property
+    def auth(self) -> tuple[str, str]:
+        """Credentials for `requests`."""
+        return self.login, self.password
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Credentials for gRPC."""
+        basic = base64.b64encode(f"{self.login}:{self.password}".encode()).decode()
+        return (("authorization", f"Basic {basic}"),)
+
+
+@dataclass
+class Service:
+    """A running service. Its processes may be killed by name, and the supervisor then starts them again."""
+
+    data: Path
+    rest_port: int
+    grpc_ports: list[int]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def rest(self) -> str:
+        """Address of REST without a path."""
+        return f"http://127.0.0.1:{self.rest_port}"
+
+    @property
+    def target(self) -> str:
+        """Address of the first gRPC server."""
+        return f"127.0.0.1:{self.grpc_ports[0]}"
+
+    @property
+    def admin(self) -> Account:
+        """The first administrator."""
+        login, _, password = (self.data / "administrator").read_text().strip().partition(":")
+        return Account("", login, password)
+
+    def start(self) -> None:
+        """Run `luna up` and wait until it is healthy."""
+        with (self.data / "up.log").open("ab") as log:
+            argv = [str(Path(sys.executable).parent / "luna"), "up"]
+            self.process = subprocess.Popen(argv, env={**self.environment}, stdout=log, stderr=subprocess.STDOUT)
+        self.wait()
+
+    def wait(self, seconds: float = START_SECONDS) -> None:
+        """Wait until the service is healthy."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process is not None and self.process.poll() is not None:
+                break
+            try:
+                if requests.get(f"{self.rest}/6/healthcheck", timeout=5).status_code == 200:
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the service did not come up:\n" + (self.data / "up.log").read_text())
+
+    def stop(self) -> None:
+        """Ctrl-C."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(STOP_SECONDS)
+            self.process = None
+
+    def account(self, account_type: str = "user") -> Account:
+        """A new account."""
+        login, password = f"test-{uuid.uuid4()}@example.com", uuid.uuid4().hex
+        body = {"login": login, "password": password, "account_type": account_type, "description": "test"}
+        answer = requests.post(f"{self.rest}/6/accounts", json=body, timeout=30)
+        assert answer.status_code == 201, answer.text
+        return Account(answer.json()["account_id"], login, password)
+
+    @contextmanager
+    def channel(self, server: int = 0) -> Iterator[grpc.Channel]:
+        """A channel to one of the servers."""
+        options = [("grpc.max_receive_message_length", 32 << 20), ("grpc.max_send_message_length", 32 << 20)]
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_ports[server]}", options=options) as channel:
+            yield channel
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of the service whose command line tells that they are of a program."""
+        pattern = {"server": r"luna\x00serve", "worker": r"luna\x00worker", "envoy": r"envoy.*envoy\.yaml"}[name]
+        return [pid for pid in self._descendants() if re.search(pattern, _command_line(pid))]
+
+    def _descendants(self) -> list[int]:
+        assert self.process is not None
+        parents = {int(p.name): _parent(p) for p in Path("/proc").iterdir() if p.name.isdigit()}
+        found, known = [], {self.process.pid}
+        for _ in range(4):
+            for pid, parent in parents.items():
+                if parent in known and pid not in known:
+                    known.add(pid)
+                    found.append(pid)
+        return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+@contextmanager
+def running(servers: int = 1, **settings: str) -> Iterator[Service]:
+    """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix."""
+    default_pack()
+    with tempfile.TemporaryDirectory(prefix="luna-test-", ignore_cleanup_errors=True) as folder:
+        rest_port, *grpc_ports = free_ports(1 + servers)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
+        environment |= {
+            "LUNA_DATA": folder,
+            "LUNA_MODELS": str(models_folder()),
+            "LUNA_REST__PORT": str(rest_port),
+            "LUNA_GRPC__PORT": str(grpc_ports[0]),
+            "LUNA_GRPC__SERVERS": str(servers),
+            **{f"LUNA_{name}": value for name, value in settings.items()},
+        }
+        service = Service(Path(folder), rest_port, grpc_ports, environment)
+        try:
+            service.start()
+            yield service
+        finally:
+            service.stop()
