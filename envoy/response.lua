@@ -17,7 +17,7 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local id = headers:get("luna-request-id")
-  if not id or #id > 46 or #id == 0 or id:find("[^\33-\126]") then
+  if not id or #id > 47 or #id == 0 or id:find("[^\33-\126]") then
     id = new_request_id()
     headers:replace("luna-request-id", id)
   end
@@ -25,6 +25,9 @@ function envoy_on_request(handle)
   metadata:set(NAMESPACE, "id", id)
   if headers:get(":method") == "HEAD" then
     metadata:set(NAMESPACE, "head", true)
+  end
+  if (headers:get("content-type") or ""):sub(1, 16):lower() == "application/grpc" then
+    metadata:set(NAMESPACE, "native", true)
   end
 end
 
@@ -47,8 +50,8 @@ function envoy_on_response(handle)
       headers:remove("content-type")
     end
   elseif (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
-    -- gRPC failed before the facade answered
-    local failure = ERRORS[headers:get("grpc-status") or ""] or ERRORS["default"]
+    -- gRPC failed before the facade answered, or a native call was refused
+    local failure = ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"]
     local id = (request["id"] or ""):gsub('[\\"]', "\\%0")
     local text = failure.body:gsub("REQUEST_ID", function() return id end)
     headers:replace(":status", failure.status)

@@ -23,6 +23,7 @@ from server.errors import (
     Internal,
     LunaError,
     MalformedRequest,
+    PathNotFound,
     RequestTooLarge,
     Unavailable,
     UnsupportedMediaType,
@@ -136,9 +137,10 @@ def _templates() -> Environment:
 def _replies(largest: int) -> list[Reply]:
     """Errors for the statuses that Envoy answers with by itself."""
     malformed = MalformedRequest(message="%RESPONSE_CODE_DETAILS%")
-    native = UnsupportedMediaType(content_type="%REQ(content-type)%", allowed="types of REST; gRPC has its own port")
+    native = _native()
     errors: dict[int, tuple[int, LunaError]] = {
         400: (400, malformed),
+        404: (404, PathNotFound(path="%REQ(:path)%")),
         408: (408, DeadlineExceeded()),
         413: (413, RequestTooLarge(limit=largest)),
         415: (native.status, native),
@@ -160,8 +162,14 @@ def _grpc_errors(largest: int) -> Mapping[str, LunaError]:
         # the message is larger than the server takes; the servers set no limit on calls at a time
         str(GrpcCode.RESOURCE_EXHAUSTED.value): RequestTooLarge(limit=largest),
         str(GrpcCode.UNAVAILABLE.value): unavailable,
+        "native": _native(),
         "default": Internal(request_id=PLACEHOLDER),
     }
+
+
+def _native() -> LunaError:
+    """A native call, which is refused on this port: it would pass the facade by."""
+    return UnsupportedMediaType(content_type="application/grpc", allowed="those of REST; gRPC has its own port")
 
 
 def _lua(errors: Mapping[str, LunaError]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import grpc
@@ -33,6 +34,8 @@ LENGTH = "x-content-length"
 """Length of the body that a HEAD request is not sent: Envoy would send the body if it had it."""
 REQUEST_ID = "luna-request-id"
 FOUND = 302
+_KEPT = re.compile(r"[\x21-\x7e]{1,47}")
+"""Ids that are echoed. The documented form, ten digits, a comma and a UUID, has 47 characters."""
 
 
 class Facade:
@@ -63,7 +66,8 @@ class Facade:
 
     async def _serve(self, request: HttpBody, context: Context) -> HttpBody:
         headers = headers_of(context)
-        request_id = request_id_of(headers.get(REQUEST_ID))
+        sent = headers.get(REQUEST_ID, "")
+        request_id = sent if _KEPT.fullmatch(sent) else request_id_of(None)
         verb = headers.pop(ORIGINAL_METHOD, "")
         target = headers.pop(ORIGINAL_PATH, "")
         try:

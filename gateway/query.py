@@ -59,7 +59,7 @@ class Parameters:
         asked: dict[str, list[str]] = {}
         for pair in query.split("&"):
             name, _, value = pair.partition("=")
-            key = self._names.get(_decoded(name, ""))
+            key = self._names.get(unquote_plus(name))
             if key is not None:
                 asked.setdefault(key, []).append(_decoded(value, name))
         return asked

@@ -1,0 +1,229 @@
+"""A real Envoy in front of a gRPC server whose services answer what a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import importlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from gateway.edge import render
+from gateway.handlers import rest_handlers
+from server.domain.access import Principal
+from server.domain.accounts import AccountType
+from server.domain.registry import AccountRegistry
+from server.errors import Unauthenticated
+from server.rpc.authorization import Authorizer
+from server.rpc.dispatcher import Context, Dispatcher
+from server.rpc.methods import collect
+from server.rpc.native import handlers
+from server.settings import Grpc, Rest, Settings
+
+ACCOUNT = UUID("00000000-0000-4000-8000-000000000001")
+AUTHORIZATION = {"authorization": "Basic dTpw"}
+"""Login u, password p."""
+LARGEST = 8 << 20
+ENVOY = str(Path(sys.executable).with_name("envoy"))
+
+Answer = Callable[[Message, Context], Awaitable[Message]]
+
+
+def services() -> list[ServiceDescriptor]:
+    """Every service of the core."""
+    names = ("platform", "accounts", "samples", "attributes", "faces", "lists", "matcher")
+    files = [importlib.import_module(f"luna.v6.{name}_pb2").DESCRIPTOR for name in names]
+    return [service for file in files for service in file.services_by_name.values()]
+
+
+class OneAccount:
+    """An account registry with one account, login u and password p."""
+
+    async def by_password(self, login: str, password: str) -> Principal:
+        if (login, password) != ("u", "p"):
+            raise Unauthenticated(message="login or password is wrong")
+        return Principal(ACCOUNT, AccountType.USER)
+
+    async def by_id(self, account_id: UUID) -> Principal:
+        return Principal(account_id, AccountType.USER)
+
+
+@dataclass
+class Canned:
+    """Servicers that answer what they were told, or empty messages, and remember what they were asked."""
+
+    answers: dict[str, Message | Exception | Answer] = field(default_factory=dict)
+    asked: list[Message] = field(default_factory=list)
+
+    def servicer(self, service: ServiceDescriptor) -> object:
+        """A servicer of one service."""
+
+        def behaviour(name: str) -> Answer:
+            empty = GetMessageClass(service.methods_by_name[name].output_type)
+
+            async def serve(request: Message, context: Context) -> Message:
+                self.asked.append(request)
+                answer = self.answers.get(name, empty())
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer if isinstance(answer, Message) else await answer(request, context)
+
+            return serve
+
+        return type(
+            service.name, (), {method.name: staticmethod(behaviour(method.name)) for method in service.methods}
+        )()
+
+
+@asynccontextmanager
+async def grpc_server(
+    canned: Canned, port: int = 0, *, facade: bool = True
+) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
+    """A server of all services, native and facade, with health."""
+    authorizer = Authorizer(cast("AccountRegistry", OneAccount()), account_header=False)
+    dispatcher = Dispatcher(collect({one: canned.servicer(one) for one in services()}), authorizer)
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", LARGEST),
+            ("grpc.max_send_message_length", LARGEST),
+            ("grpc.max_metadata_size", 64 << 10),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    health = HealthServicer()
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers([*handlers(dispatcher), *(rest_handlers(dispatcher) if facade else ())])
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield server, bound
+    finally:
+        await server.stop(0)
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response; `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        """The body of JSON."""
+        value: dict[str, object] = json.loads(self.data)
+        return value
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A running Envoy."""
+
+    port: int
+    config: Path
+
+    async def ask(
+        self,
+        verb: str,
+        target: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        authorized: bool = True,
+    ) -> Response:
+        """Send a request exactly as it is written here."""
+        return await asyncio.to_thread(
+            self._ask, verb, target, body, {**(AUTHORIZATION if authorized else {}), **(headers or {})}
+        )
+
+    def _ask(
+        self, verb: str, target: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]
+    ) -> Response:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.putrequest(verb, target, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if isinstance(body, bytes):
+                connection.putheader("content-length", str(len(body)))
+                connection.endheaders(body)
+            elif body is not None:
+                connection.putheader("transfer-encoding", "chunked")
+                connection.endheaders(body, encode_chunked=True)
+            else:
+                connection.endheaders()
+            response = connection.getresponse()
+            data = response.read()
+            return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        finally:
+            connection.close()
+
+    async def send(self, data: bytes) -> bytes:
+        """Send bytes as they are, and give back everything until the connection ends."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            await writer.drain()
+            return await asyncio.wait_for(reader.read(), 30)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+def free_port() -> int:
+    """A port that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def envoy(ports: list[int], *, timeout_seconds: float = 10) -> AsyncIterator[Edge]:
+    """A running Envoy in front of servers on some ports."""
+    port = free_port()
+    settings = Settings(rest=Rest(port=port, timeout_seconds=timeout_seconds), grpc=Grpc(max_message_bytes=LARGEST))
+    with tempfile.TemporaryDirectory() as folder:
+        files = render(settings, services(), ports, Path(folder) / "edge", workers=1)
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
+        try:
+            await _answers(port, process, Path(folder) / "log")
+            yield Edge(port, files.config)
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait, 20)
+
+
+async def _answers(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until Envoy listens and has found its servers, or not."""
+    for _ in range(200):
+        if process.poll() is not None:
+            break
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        writer.close()
+        await writer.wait_closed()
+        return
+    message = f"Envoy does not start: {log.read_text()}"  # noqa: ASYNC240 it has failed already
+    raise RuntimeError(message)
