@@ -20,7 +20,7 @@ from luna.v6 import attributes_pb2, images_pb2, matcher_pb2, samples_pb2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from server.commands.bench_metrics import accuracies, allowed, auc, tar_at_far
+from server.commands.bench_metrics import Floats, accuracies, allowed, auc, tar_at_far
 from server.commands.client import Belongings, CallFailed, Client, ClientError
 from server.domain.descriptors import SPECS
 
@@ -115,7 +115,7 @@ def limited(pairs: Sequence[Pair], limit: int) -> list[Pair]:
     """The first pairs of each fold, half of them of one person; all where the limit is 0."""
     if not limit:
         return list(pairs)
-    kept = []
+    kept: list[Pair] = []
     for fold in sorted({pair.fold for pair in pairs}):
         for same, count in ((True, (limit + 1) // 2), (False, limit // 2)):
             kept += islice((pair for pair in pairs if pair.fold == fold and pair.same is same), count)
@@ -154,9 +154,7 @@ def describe(client: Client, folder: Path, images: Sequence[str], console: Conso
     return Described(descriptors, version, undetected, time.monotonic() - began)
 
 
-def compare(
-    client: Client, pairs: Sequence[Pair], described: Described
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def compare(client: Client, pairs: Sequence[Pair], described: Described) -> Floats:
     """Similarities of the pairs, float64 [n]; NaN where an image has no descriptor.
 
     Raises:
@@ -189,9 +187,7 @@ def nearest(
     return min((sample.face for sample in samples), key=distance, default=None)
 
 
-def report(
-    pairs: Sequence[Pair], described: Described, similarities: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> str:
+def report(pairs: Sequence[Pair], described: Described, similarities: Floats) -> str:
     """The result as lines of text."""
     same = np.array([pair.same for pair in pairs])
     folds = np.array([pair.fold for pair in pairs])

@@ -225,13 +225,18 @@ def _draw(known: Sequence[Known], trials: Sequence[Trial], out: Path) -> list[Pa
 
 
 def _table(trials: Sequence[Trial]) -> Table:
-    table = Table(title=f"Two people, one photograph each; threshold {THRESHOLD:.2f}", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("variant", "expected person", "best match"):
+    table = Table(
+        title=f"Two people, one photograph each; threshold {THRESHOLD:.2f}",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in ("variant", "expected", "best match"):
         table.add_column(name, no_wrap=True)
     for name in ("similarity same", "similarity other"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for trial in trials:
-        verdict = Text("recognised", "green") if trial.holds else Text("wrong", "bold red")
+        verdict = Text("right", "green") if trial.holds else Text("wrong", "bold red")
         table.add_row(trial.variant, trial.person, trial.best, f"{trial.same:.3f}", f"{trial.other:.3f}", verdict)
     return table
