@@ -71,6 +71,18 @@ def test_the_best_are_those_of_a_full_scan(kind: object) -> None:
         agree(hits, model.search(one), one.limit)
 
 
+def test_what_the_codes_of_the_probe_leave_out_is_allowed_for() -> None:
+    rng = np.random.default_rng(10)
+    signs = rng.choice((-1.0, 1.0), 127)
+    # All but the first element of the probe is lost in its codes, and only the last face agrees with that part.
+    probe = np.array([3, *(0.01 * signs)])
+    others = [np.array([1, *(8 * rng.choice((-1.0, 1.0), 127))]) for _ in range(5000)]
+    index = IndexedFaces()
+    index.apply([face(UUID(int=n + 1), halves(row)) for n, row in enumerate([*others, np.array([0, *signs])])], ())
+    (hits,) = index.search([query(halves(probe), limit=1)])
+    assert [hit.face_id.int for hit in hits] == [5001]
+
+
 def test_equal_descriptors_come_by_ascending_id_wherever_they_lie() -> None:
     rng = np.random.default_rng(6)
     twin = halves(rng.standard_normal(128))

@@ -224,6 +224,23 @@ async def test_trouble_in_the_midst_of_a_reload_never_shows_half_an_index() -> N
         assert await ids(index) == set(range(1, 501))
 
 
+async def test_a_search_that_has_caught_up_is_refused_once_the_index_is_gone() -> None:
+    feed = MemoryFeed()
+    feed.commit(*(someone(n) for n in range(1, 501)), user_data="blue coat")
+    async with following(feed) as index:
+        feed.delay = 0.1
+        selecting = asyncio.create_task(ids(index, FaceFilter(user_data="blue")))
+        await asyncio.sleep(0.15)  # caught up; the database is still selecting
+        feed.cut()
+        feed.delay = 0
+        broken = asyncio.create_task(ids(index))
+        await asyncio.sleep(0.001)
+        feed.broken = TROUBLE
+        ends = await asyncio.gather(selecting, broken, return_exceptions=True)
+        assert [type(end) for end in ends] == [Unavailable, Unavailable]
+        assert feed.snapshots == 2
+
+
 async def test_a_change_that_cannot_be_applied_is_mended_by_loading_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = MemoryFeed()
     feed.commit(someone(1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from engines.index.turns import Turns
 
 
@@ -71,3 +73,20 @@ async def test_a_waiting_writer_goes_before_readers_that_come_later() -> None:
     release.set()
     await asyncio.gather(*tasks)
     assert order == ["writer", "reader"]
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_turn_that_is_given_to_someone_just_cancelled_goes_on_to_the_next(writes: bool) -> None:
+    turns = Turns()
+
+    async def take(*, writes: bool) -> None:
+        async with turns.write() if writes else turns.read():
+            await asyncio.sleep(0)
+
+    async with turns.write():
+        unlucky = asyncio.create_task(take(writes=writes))
+        await asyncio.sleep(0)
+    unlucky.cancel()  # its turn has come, and it does not know yet
+    with pytest.raises(asyncio.CancelledError):
+        await unlucky
+    await asyncio.wait_for(take(writes=True), 5)
