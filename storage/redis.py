@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from pydantic import SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, RedisError
@@ -19,6 +19,8 @@ from server import settings
 from server.errors import LunaError, Unavailable
 
 COMPONENT: Final = "Redis"
+CONNECTIONS: Final = 32
+"""Most connections of a process; further commands wait for one."""
 RETRIES: Final = 3
 READY_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 30
@@ -30,8 +32,10 @@ def connect(url: SecretStr, options: settings.Redis) -> Redis:
 
     Every command that Luna sends may be sent twice without harm, so a command whose connection breaks is sent again.
     """
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
+        max_connections=CONNECTIONS,
+        timeout=options.timeout_seconds,
         socket_timeout=options.timeout_seconds,
         socket_connect_timeout=options.timeout_seconds,
         health_check_interval=IDLE_SECONDS,
@@ -39,6 +43,7 @@ def connect(url: SecretStr, options: settings.Redis) -> Redis:
         retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         client_name="luna",
     )
+    return Redis.from_pool(pool)
 
 
 @contextmanager

@@ -93,6 +93,10 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 async def _prepare(running: PostgresServer) -> None:
+    await running.execute(
+        "ALTER SYSTEM SET fsync = off"
+    )  # a crash of the server loses nothing by it, and tests are many
+    await running.execute("SELECT pg_reload_conf()")
     await running.execute(f"CREATE DATABASE {TEMPLATE}")
     await upgrade(running.url(TEMPLATE))
 
