@@ -1,4 +1,4 @@
-"""How fast the face index is: loading, searching under filters, memory. Run it as `python tests/bench/index_speed.py`."""
+"""How fast the face index is: loading, searching under filters, memory. Run `python tests/bench/index_speed.py`."""
 
 from __future__ import annotations
 
