@@ -46,6 +46,8 @@ Global___AccountType: _TypeAlias = AccountType  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
+    """An account. Its password is kept as an argon2id hash and never told."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -55,13 +57,21 @@ class Account(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_UPDATE_TIME_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
+    """A UUID."""
     login: _builtins.str
+    """Login, unique in the service."""
     account_type: Global___AccountType.ValueType
+    """What the account may see."""
     description: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made, to the microsecond."""
+
     @_builtins.property
-    def last_update_time(self) -> _timestamp_pb2.Timestamp: ...
+    def last_update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was changed last; for a list also when faces were attached or detached."""
+
     def __init__(
         self,
         *,
@@ -82,6 +92,8 @@ Global___Account: _TypeAlias = Account  # noqa: Y015
 
 @_typing.final
 class CreateAccountRequest(_message.Message):
+    """Request of CreateAccount."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LOGIN_FIELD_NUMBER: _builtins.int
@@ -91,9 +103,11 @@ class CreateAccountRequest(_message.Message):
     login: _builtins.str
     """Like an address: lower case, digits, '_', '-' and '.' before the @; letters, one dot and letters after it."""
     password: _builtins.str
+    """3 to 128 characters."""
     account_type: Global___AccountType.ValueType
     """USER or ADVANCED_USER."""
     description: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -112,11 +126,14 @@ Global___CreateAccountRequest: _TypeAlias = CreateAccountRequest  # noqa: Y015
 
 @_typing.final
 class CreateAccountResponse(_message.Message):
+    """Response of CreateAccount."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
+    """The new account; a UUID."""
     url: _builtins.str
     """Address of the account in REST."""
     def __init__(
@@ -135,6 +152,8 @@ Global___CreateAccountResponse: _TypeAlias = CreateAccountResponse  # noqa: Y015
 
 @_typing.final
 class GetAccountRequest(_message.Message):
+    """Request of GetAccount."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -150,6 +169,8 @@ Global___GetAccountRequest: _TypeAlias = GetAccountRequest  # noqa: Y015
 
 @_typing.final
 class UpdateAccountRequest(_message.Message):
+    """Request of UpdateAccount."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LOGIN_FIELD_NUMBER: _builtins.int
@@ -157,10 +178,13 @@ class UpdateAccountRequest(_message.Message):
     ACCOUNT_TYPE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     login: _builtins.str
+    """As in CreateAccountRequest."""
     password: _builtins.str
+    """3 to 128 characters."""
     account_type: Global___AccountType.ValueType
     """USER or ADVANCED_USER."""
     description: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -194,6 +218,8 @@ Global___UpdateAccountRequest: _TypeAlias = UpdateAccountRequest  # noqa: Y015
 
 @_typing.final
 class UpdateAccountResponse(_message.Message):
+    """Response of UpdateAccount."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(

@@ -32,7 +32,8 @@ class _GenderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Gender.ValueTy
     GENDER_FEMALE: _Gender.ValueType  # 1
     GENDER_MALE: _Gender.ValueType  # 2
 
-class Gender(_Gender, metaclass=_GenderEnumTypeWrapper): ...
+class Gender(_Gender, metaclass=_GenderEnumTypeWrapper):
+    """Gender, as LUNA numbers it."""
 
 GENDER_UNSPECIFIED: Gender.ValueType  # 0
 GENDER_FEMALE: Gender.ValueType  # 1
@@ -51,7 +52,8 @@ class _EthnicityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ethnicity.V
     ETHNICITY_ASIAN: _Ethnicity.ValueType  # 3
     ETHNICITY_CAUCASIAN: _Ethnicity.ValueType  # 4
 
-class Ethnicity(_Ethnicity, metaclass=_EthnicityEnumTypeWrapper): ...
+class Ethnicity(_Ethnicity, metaclass=_EthnicityEnumTypeWrapper):
+    """Ethnic group, as LUNA numbers it."""
 
 ETHNICITY_UNSPECIFIED: Ethnicity.ValueType  # 0
 ETHNICITY_AFRICAN_AMERICAN: Ethnicity.ValueType  # 1
@@ -100,7 +102,9 @@ class BasicAttributes(_message.Message):
     age: _builtins.int
     """Years."""
     gender: Global___Gender.ValueType
+    """Gender."""
     ethnicity: Global___Ethnicity.ValueType
+    """Ethnic group."""
     def __init__(
         self,
         *,
@@ -163,6 +167,8 @@ Global___DescriptorInput: _TypeAlias = DescriptorInput  # noqa: Y015
 
 @_typing.final
 class ExtractAttributesRequest(_message.Message):
+    """Request of ExtractAttributes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLE_IDS_FIELD_NUMBER: _builtins.int
@@ -224,6 +230,8 @@ Global___ExtractAttributesRequest: _TypeAlias = ExtractAttributesRequest  # noqa
 
 @_typing.final
 class ExtractAttributesResponse(_message.Message):
+    """Response of ExtractAttributes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
@@ -246,6 +254,8 @@ Global___ExtractAttributesResponse: _TypeAlias = ExtractAttributesResponse  # no
 
 @_typing.final
 class ExtractedAttribute(_message.Message):
+    """An attribute that was extracted and kept."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_ID_FIELD_NUMBER: _builtins.int
@@ -254,12 +264,15 @@ class ExtractedAttribute(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     BASIC_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """The attribute; a UUID."""
     url: _builtins.str
     """Address of the attribute in REST."""
     score: _builtins.float
     """Quality of the descriptor, in [0, 1]; absent without a descriptor."""
     @_builtins.property
-    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the samples that it was extracted from."""
+
     @_builtins.property
     def basic_attributes(self) -> Global___BasicAttributes:
         """Absent where it was not asked for."""
@@ -290,6 +303,8 @@ Global___ExtractedAttribute: _TypeAlias = ExtractedAttribute  # noqa: Y015
 
 @_typing.final
 class CreateAttributeRequest(_message.Message):
+    """Request of CreateAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_DESCRIPTORS_FIELD_NUMBER: _builtins.int
@@ -308,7 +323,9 @@ class CreateAttributeRequest(_message.Message):
         """Samples that the descriptors were made from."""
 
     @_builtins.property
-    def basic_attributes(self) -> Global___BasicAttributes: ...
+    def basic_attributes(self) -> Global___BasicAttributes:
+        """What the person looks like."""
+
     @_builtins.property
     def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Samples that the basic attributes were made from."""
@@ -339,11 +356,14 @@ Global___CreateAttributeRequest: _TypeAlias = CreateAttributeRequest  # noqa: Y0
 
 @_typing.final
 class CreateAttributeResponse(_message.Message):
+    """Response of CreateAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """The attribute; a UUID."""
     url: _builtins.str
     """Address of the attribute in REST."""
     def __init__(
@@ -375,19 +395,27 @@ class Attribute(_message.Message):
     BASIC_ATTRIBUTES_SAMPLES_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """A UUID."""
     account_id: _builtins.str
+    """The account that it belongs to; a UUID."""
     face_descriptor: _builtins.bytes
     """Raw descriptor of the version that was asked for; absent where there is none."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made, to the microsecond."""
+
     @_builtins.property
-    def face_descriptor_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_descriptor_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the samples that the descriptors were made from."""
+
     @_builtins.property
     def basic_attributes(self) -> Global___BasicAttributes:
         """Absent where there are none."""
 
     @_builtins.property
-    def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the samples that the basic attributes were made from."""
+
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[Global___AttributeField.ValueType]:
         """The fields that were asked for; empty: all."""
@@ -421,6 +449,8 @@ Global___Attribute: _TypeAlias = Attribute  # noqa: Y015
 
 @_typing.final
 class ListAttributesRequest(_message.Message):
+    """Request of ListAttributes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_IDS_FIELD_NUMBER: _builtins.int
@@ -432,7 +462,9 @@ class ListAttributesRequest(_message.Message):
     descriptor_version: _builtins.int
     """Version of the descriptor to return; 0 is the server's own."""
     @_builtins.property
-    def attribute_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def attribute_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of attributes, at most 1000."""
+
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[Global___AttributeField.ValueType]:
         """Fields to return; all where it is empty."""
@@ -457,11 +489,15 @@ Global___ListAttributesRequest: _TypeAlias = ListAttributesRequest  # noqa: Y015
 
 @_typing.final
 class ListAttributesResponse(_message.Message):
+    """Response of ListAttributes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]: ...
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribute]:
+        """Those that are there, in the order of the request."""
+
     def __init__(
         self,
         *,
@@ -477,12 +513,15 @@ Global___ListAttributesResponse: _TypeAlias = ListAttributesResponse  # noqa: Y0
 
 @_typing.final
 class GetAttributeRequest(_message.Message):
+    """Request of GetAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_ID_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     DESCRIPTOR_VERSION_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """The attribute; a UUID."""
     descriptor_version: _builtins.int
     """Version of the descriptor to return; 0 is the server's own."""
     @_builtins.property
@@ -508,10 +547,13 @@ Global___GetAttributeRequest: _TypeAlias = GetAttributeRequest  # noqa: Y015
 
 @_typing.final
 class DeleteAttributeRequest(_message.Message):
+    """Request of DeleteAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_ID_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """The attribute; a UUID."""
     def __init__(
         self,
         *,
@@ -527,6 +569,8 @@ Global___DeleteAttributeRequest: _TypeAlias = DeleteAttributeRequest  # noqa: Y0
 
 @_typing.final
 class DeleteAttributeResponse(_message.Message):
+    """Response of DeleteAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -542,10 +586,13 @@ Global___DeleteAttributeResponse: _TypeAlias = DeleteAttributeResponse  # noqa: 
 
 @_typing.final
 class GetAttributeSamplesRequest(_message.Message):
+    """Request of GetAttributeSamples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_ID_FIELD_NUMBER: _builtins.int
     attribute_id: _builtins.str
+    """The attribute; a UUID."""
     def __init__(
         self,
         *,
@@ -561,6 +608,8 @@ Global___GetAttributeSamplesRequest: _TypeAlias = GetAttributeSamplesRequest  # 
 
 @_typing.final
 class GetAttributeSamplesResponse(_message.Message):
+    """Response of GetAttributeSamples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_FIELD_NUMBER: _builtins.int

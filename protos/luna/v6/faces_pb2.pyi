@@ -77,6 +77,8 @@ Global___FaceAttributeField: _TypeAlias = FaceAttributeField  # noqa: Y015
 
 @_typing.final
 class Face(_message.Message):
+    """A face: one enrolled person."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
@@ -89,14 +91,21 @@ class Face(_message.Message):
     LISTS_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """A UUID."""
     account_id: _builtins.str
+    """The account that it belongs to; a UUID."""
     event_id: _builtins.str
     """The event that the face came from; absent where there is none."""
     user_data: _builtins.str
+    """Text of the caller's own; empty where none was given."""
     external_id: _builtins.str
+    """Id of the person in the caller's own system; empty where none was given."""
     avatar: _builtins.str
+    """Address of a picture; empty where there is none."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made, to the microsecond."""
+
     @_builtins.property
     def lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists that the face is in."""
@@ -150,7 +159,9 @@ class FaceAttributeInput(_message.Message):
         """Samples that the descriptors were made from."""
 
     @_builtins.property
-    def basic_attributes(self) -> _attributes_pb2.BasicAttributes: ...
+    def basic_attributes(self) -> _attributes_pb2.BasicAttributes:
+        """What the person looks like."""
+
     @_builtins.property
     def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Samples that the basic attributes were made from."""
@@ -176,6 +187,8 @@ Global___FaceAttributeInput: _TypeAlias = FaceAttributeInput  # noqa: Y015
 
 @_typing.final
 class CreateFaceRequest(_message.Message):
+    """Request of CreateFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTE_FIELD_NUMBER: _builtins.int
@@ -187,11 +200,15 @@ class CreateFaceRequest(_message.Message):
     external_id: _builtins.str
     """Id of the person in the caller's own system."""
     user_data: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     avatar: _builtins.str
     """Address of a picture: a URI or a relative reference."""
     event_id: _builtins.str
+    """The event that the face came from; a UUID."""
     @_builtins.property
-    def attribute(self) -> Global___FaceAttributeInput: ...
+    def attribute(self) -> Global___FaceAttributeInput:
+        """The attribute that the face gets; none where it is absent."""
+
     @_builtins.property
     def lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lists to put the face into."""
@@ -218,15 +235,19 @@ Global___CreateFaceRequest: _TypeAlias = CreateFaceRequest  # noqa: Y015
 
 @_typing.final
 class CreateFaceResponse(_message.Message):
+    """Response of CreateFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The new face; a UUID."""
     url: _builtins.str
     """Address of the face in REST."""
     external_id: _builtins.str
+    """As in the request."""
     def __init__(
         self,
         *,
@@ -244,6 +265,8 @@ Global___CreateFaceResponse: _TypeAlias = CreateFaceResponse  # noqa: Y015
 
 @_typing.final
 class ListFacesRequest(_message.Message):
+    """Request of ListFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -262,6 +285,7 @@ class ListFacesRequest(_message.Message):
     account_id: _builtins.str
     """Only of this account; for accounts that read those of all."""
     event_id: _builtins.str
+    """The event that the face came from; a UUID."""
     face_id_lt: _builtins.str
     """face_id below this one."""
     face_id_gte: _builtins.str
@@ -271,7 +295,9 @@ class ListFacesRequest(_message.Message):
     list_id: _builtins.str
     """In this list."""
     page: _builtins.int
+    """Page of the answer, from 1."""
     page_size: _builtins.int
+    """Entries of a page, 1 to 1000."""
     @_builtins.property
     def create_time_lt(self) -> _timestamp_pb2.Timestamp:
         """Created before this time."""
@@ -281,9 +307,13 @@ class ListFacesRequest(_message.Message):
         """Created at this time or later."""
 
     @_builtins.property
-    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of faces, at most 1000."""
+
     @_builtins.property
-    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """External ids, each of at most 36 characters, at most 1000."""
+
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[Global___FaceField.ValueType]:
         """Fields to return; all where it is empty."""
@@ -322,11 +352,15 @@ Global___ListFacesRequest: _TypeAlias = ListFacesRequest  # noqa: Y015
 
 @_typing.final
 class ListFacesResponse(_message.Message):
+    """Response of ListFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Face]: ...
+    def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Face]:
+        """The page; empty behind the last one."""
+
     def __init__(
         self,
         *,
@@ -342,6 +376,8 @@ Global___ListFacesResponse: _TypeAlias = ListFacesResponse  # noqa: Y015
 
 @_typing.final
 class DeleteFacesRequest(_message.Message):
+    """Request of DeleteFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_IDS_FIELD_NUMBER: _builtins.int
@@ -349,7 +385,9 @@ class DeleteFacesRequest(_message.Message):
     ignore: _builtins.bool
     """Keep quiet about faces that do not exist. In REST a query parameter."""
     @_builtins.property
-    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of faces."""
+
     def __init__(
         self,
         *,
@@ -368,6 +406,8 @@ Global___DeleteFacesRequest: _TypeAlias = DeleteFacesRequest  # noqa: Y015
 
 @_typing.final
 class DeleteFacesResponse(_message.Message):
+    """Response of DeleteFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -383,6 +423,8 @@ Global___DeleteFacesResponse: _TypeAlias = DeleteFacesResponse  # noqa: Y015
 
 @_typing.final
 class CountFacesRequest(_message.Message):
+    """Request of CountFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -398,6 +440,7 @@ class CountFacesRequest(_message.Message):
     account_id: _builtins.str
     """Only of this account; for accounts that read those of all."""
     event_id: _builtins.str
+    """The event that the face came from; a UUID."""
     face_id_lt: _builtins.str
     """face_id below this one."""
     face_id_gte: _builtins.str
@@ -415,9 +458,13 @@ class CountFacesRequest(_message.Message):
         """Created at this time or later."""
 
     @_builtins.property
-    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of faces, at most 1000."""
+
     @_builtins.property
-    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """External ids, each of at most 36 characters, at most 1000."""
+
     def __init__(
         self,
         *,
@@ -442,10 +489,13 @@ Global___CountFacesRequest: _TypeAlias = CountFacesRequest  # noqa: Y015
 
 @_typing.final
 class CountFacesResponse(_message.Message):
+    """Response of CountFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACES_COUNT_FIELD_NUMBER: _builtins.int
     faces_count: _builtins.int
+    """How many, 0 or more."""
     def __init__(
         self,
         *,
@@ -461,6 +511,8 @@ Global___CountFacesResponse: _TypeAlias = CountFacesResponse  # noqa: Y015
 
 @_typing.final
 class CountFacesWithAttributesRequest(_message.Message):
+    """Request of CountFacesWithAttributes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -481,11 +533,14 @@ Global___CountFacesWithAttributesRequest: _TypeAlias = CountFacesWithAttributesR
 
 @_typing.final
 class GetFaceRequest(_message.Message):
+    """Request of GetFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[Global___FaceField.ValueType]:
         """Fields to return; all where it is empty."""
@@ -506,6 +561,8 @@ Global___GetFaceRequest: _TypeAlias = GetFaceRequest  # noqa: Y015
 
 @_typing.final
 class UpdateFaceRequest(_message.Message):
+    """Request of UpdateFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
@@ -514,10 +571,13 @@ class UpdateFaceRequest(_message.Message):
     USER_DATA_FIELD_NUMBER: _builtins.int
     AVATAR_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     external_id: _builtins.str
+    """Id of the person in the caller's own system, at most 36 characters."""
     event_id: _builtins.str
     """Empty takes the event away. In REST: null."""
     user_data: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     avatar: _builtins.str
     """Address of a picture: a URI or a relative reference."""
     def __init__(
@@ -554,6 +614,8 @@ Global___UpdateFaceRequest: _TypeAlias = UpdateFaceRequest  # noqa: Y015
 
 @_typing.final
 class UpdateFaceResponse(_message.Message):
+    """Response of UpdateFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -569,10 +631,13 @@ Global___UpdateFaceResponse: _TypeAlias = UpdateFaceResponse  # noqa: Y015
 
 @_typing.final
 class DeleteFaceRequest(_message.Message):
+    """Request of DeleteFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     def __init__(
         self,
         *,
@@ -588,6 +653,8 @@ Global___DeleteFaceRequest: _TypeAlias = DeleteFaceRequest  # noqa: Y015
 
 @_typing.final
 class DeleteFaceResponse(_message.Message):
+    """Response of DeleteFace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -603,13 +670,18 @@ Global___DeleteFaceResponse: _TypeAlias = DeleteFaceResponse  # noqa: Y015
 
 @_typing.final
 class SetFaceAttributeRequest(_message.Message):
+    """Request of SetFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     @_builtins.property
-    def attribute(self) -> Global___FaceAttributeInput: ...
+    def attribute(self) -> Global___FaceAttributeInput:
+        """The new attribute."""
+
     def __init__(
         self,
         *,
@@ -626,6 +698,8 @@ Global___SetFaceAttributeRequest: _TypeAlias = SetFaceAttributeRequest  # noqa: 
 
 @_typing.final
 class SetFaceAttributeResponse(_message.Message):
+    """Response of SetFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -654,15 +728,21 @@ class FaceAttribute(_message.Message):
     face_descriptor: _builtins.bytes
     """Raw descriptor of the version that was asked for; absent where there is none."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made, to the microsecond."""
+
     @_builtins.property
     def basic_attributes(self) -> _attributes_pb2.BasicAttributes:
         """Absent where there are none."""
 
     @_builtins.property
-    def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def basic_attributes_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the samples that the basic attributes were made from."""
+
     @_builtins.property
-    def face_descriptor_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_descriptor_samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the samples that the descriptors were made from."""
+
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[Global___FaceAttributeField.ValueType]:
         """The fields that were asked for; empty: all."""
@@ -694,12 +774,15 @@ Global___FaceAttribute: _TypeAlias = FaceAttribute  # noqa: Y015
 
 @_typing.final
 class GetFaceAttributeRequest(_message.Message):
+    """Request of GetFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     DESCRIPTOR_VERSION_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     descriptor_version: _builtins.int
     """Version of the descriptor to return; 0 is the server's own."""
     @_builtins.property
@@ -725,11 +808,15 @@ Global___GetFaceAttributeRequest: _TypeAlias = GetFaceAttributeRequest  # noqa: 
 
 @_typing.final
 class GetFaceAttributeResponse(_message.Message):
+    """Response of GetFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def attributes(self) -> Global___FaceAttribute: ...
+    def attributes(self) -> Global___FaceAttribute:
+        """The attribute."""
+
     def __init__(
         self,
         *,
@@ -745,10 +832,13 @@ Global___GetFaceAttributeResponse: _TypeAlias = GetFaceAttributeResponse  # noqa
 
 @_typing.final
 class DeleteFaceAttributeRequest(_message.Message):
+    """Request of DeleteFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     def __init__(
         self,
         *,
@@ -764,6 +854,8 @@ Global___DeleteFaceAttributeRequest: _TypeAlias = DeleteFaceAttributeRequest  # 
 
 @_typing.final
 class DeleteFaceAttributeResponse(_message.Message):
+    """Response of DeleteFaceAttribute."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -779,10 +871,13 @@ Global___DeleteFaceAttributeResponse: _TypeAlias = DeleteFaceAttributeResponse  
 
 @_typing.final
 class GetFaceAttributeSamplesRequest(_message.Message):
+    """Request of GetFaceAttributeSamples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_ID_FIELD_NUMBER: _builtins.int
     face_id: _builtins.str
+    """The face; a UUID."""
     def __init__(
         self,
         *,
@@ -798,6 +893,8 @@ Global___GetFaceAttributeSamplesRequest: _TypeAlias = GetFaceAttributeSamplesReq
 
 @_typing.final
 class GetFaceAttributeSamplesResponse(_message.Message):
+    """Response of GetFaceAttributeSamples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_FIELD_NUMBER: _builtins.int

@@ -93,9 +93,13 @@ class Rect(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     x: _builtins.int
+    """Left edge, pixels."""
     y: _builtins.int
+    """Upper edge, pixels."""
     width: _builtins.int
+    """Pixels, at least 1."""
     height: _builtins.int
+    """Pixels, at least 1."""
     def __init__(
         self,
         *,
@@ -121,7 +125,9 @@ class Point(_message.Message):
     X_FIELD_NUMBER: _builtins.int
     Y_FIELD_NUMBER: _builtins.int
     x: _builtins.int
+    """Pixels from the left edge."""
     y: _builtins.int
+    """Pixels from the upper edge."""
     def __init__(
         self,
         *,
@@ -178,10 +184,15 @@ class Quality(_message.Message):
     SPECULARITY_FIELD_NUMBER: _builtins.int
     LIGHT_FIELD_NUMBER: _builtins.int
     blurriness: _builtins.float
+    """0 is blurred, 1 is sharp."""
     dark: _builtins.float
+    """0 is too dark, 1 is not dark."""
     illumination: _builtins.float
+    """0 is lit from one side, 1 is lit evenly."""
     specularity: _builtins.float
+    """0 has large specular highlights, 1 has none."""
     light: _builtins.float
+    """0 is overexposed, 1 is not."""
     def __init__(
         self,
         *,
@@ -209,6 +220,7 @@ class Eye(_message.Message):
     IRIS_LANDMARKS_FIELD_NUMBER: _builtins.int
     EYELID_LANDMARKS_FIELD_NUMBER: _builtins.int
     state: Global___EyeState.ValueType
+    """Open, closed or occluded."""
     @_builtins.property
     def iris_landmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
         """Points around the iris; empty where no installed model finds them."""
@@ -241,9 +253,13 @@ class EyesAttributes(_message.Message):
     LEFT_EYE_FIELD_NUMBER: _builtins.int
     RIGHT_EYE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def left_eye(self) -> Global___Eye: ...
+    def left_eye(self) -> Global___Eye:
+        """The eye on the image's left."""
+
     @_builtins.property
-    def right_eye(self) -> Global___Eye: ...
+    def right_eye(self) -> Global___Eye:
+        """The eye on the image's right."""
+
     def __init__(
         self,
         *,
@@ -269,8 +285,11 @@ class MouthAttributes(_message.Message):
     SMILE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     opened: _builtins.float
+    """How far it is open, in [0, 1]."""
     occluded: _builtins.float
+    """How much it is covered, in [0, 1]."""
     smile: _builtins.float
+    """How much it smiles, in [0, 1]."""
     score: _builtins.float
     """How sure the estimation is."""
     def __init__(
@@ -299,11 +318,17 @@ class FaceEstimations(_message.Message):
     EYES_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     MOUTH_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def head_pose(self) -> Global___HeadPose: ...
+    def head_pose(self) -> Global___HeadPose:
+        """Rotation of the head."""
+
     @_builtins.property
-    def eyes_attributes(self) -> Global___EyesAttributes: ...
+    def eyes_attributes(self) -> Global___EyesAttributes:
+        """The eyes."""
+
     @_builtins.property
-    def mouth_attributes(self) -> Global___MouthAttributes: ...
+    def mouth_attributes(self) -> Global___MouthAttributes:
+        """The mouth."""
+
     def __init__(
         self,
         *,
@@ -358,7 +383,9 @@ class FaceDetection(_message.Message):
         """Only where asked for."""
 
     @_builtins.property
-    def attributes(self) -> Global___FaceEstimations: ...
+    def attributes(self) -> Global___FaceEstimations:
+        """The estimations that were asked for."""
+
     def __init__(
         self,
         *,
@@ -396,6 +423,7 @@ class FilterReason(_message.Message):
     type: _builtins.str
     """The parameter that it did not pass, for example yaw_threshold."""
     desc: _builtins.str
+    """The same in words."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """What was measured."""
@@ -429,9 +457,13 @@ class FilteredFaceDetection(_message.Message):
     DETECTION_FIELD_NUMBER: _builtins.int
     FILTER_REASONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def detection(self) -> Global___FaceDetection: ...
+    def detection(self) -> Global___FaceDetection:
+        """The face."""
+
     @_builtins.property
-    def filter_reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterReason]: ...
+    def filter_reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterReason]:
+        """Every reason."""
+
     def __init__(
         self,
         *,
@@ -454,7 +486,9 @@ class FilteredDetections(_message.Message):
 
     FACE_DETECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def face_detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilteredFaceDetection]: ...
+    def face_detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilteredFaceDetection]:
+        """The faces that were left out; no sample of them is stored."""
+
     def __init__(
         self,
         *,

@@ -40,6 +40,8 @@ Global___ListAction: _TypeAlias = ListAction  # noqa: Y015
 
 @_typing.final
 class List(_message.Message):
+    """A list of faces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
@@ -48,12 +50,19 @@ class List(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_UPDATE_TIME_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """A UUID."""
     account_id: _builtins.str
+    """The account that it belongs to; a UUID."""
     user_data: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made, to the microsecond."""
+
     @_builtins.property
-    def last_update_time(self) -> _timestamp_pb2.Timestamp: ...
+    def last_update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was changed last; for a list also when faces were attached or detached."""
+
     def __init__(
         self,
         *,
@@ -73,10 +82,13 @@ Global___List: _TypeAlias = List  # noqa: Y015
 
 @_typing.final
 class CreateListRequest(_message.Message):
+    """Request of CreateList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_DATA_FIELD_NUMBER: _builtins.int
     user_data: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -92,11 +104,14 @@ Global___CreateListRequest: _TypeAlias = CreateListRequest  # noqa: Y015
 
 @_typing.final
 class CreateListResponse(_message.Message):
+    """Response of CreateList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """The new list; a UUID."""
     url: _builtins.str
     """Address of the list in REST."""
     def __init__(
@@ -115,6 +130,8 @@ Global___CreateListResponse: _TypeAlias = CreateListResponse  # noqa: Y015
 
 @_typing.final
 class ListListsRequest(_message.Message):
+    """Request of ListLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -140,7 +157,9 @@ class ListListsRequest(_message.Message):
     list_id_gte: _builtins.str
     """list_id equal to or above this one."""
     page: _builtins.int
+    """Page of the answer, from 1."""
     page_size: _builtins.int
+    """Entries of a page, 1 to 1000."""
     @_builtins.property
     def create_time_lt(self) -> _timestamp_pb2.Timestamp:
         """Created before this time."""
@@ -158,7 +177,9 @@ class ListListsRequest(_message.Message):
         """Changed last at this time or later."""
 
     @_builtins.property
-    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of lists, at most 1000."""
+
     def __init__(
         self,
         *,
@@ -192,11 +213,15 @@ Global___ListListsRequest: _TypeAlias = ListListsRequest  # noqa: Y015
 
 @_typing.final
 class ListListsResponse(_message.Message):
+    """Response of ListLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LISTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___List]: ...
+    def lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___List]:
+        """The page; empty behind the last one."""
+
     def __init__(
         self,
         *,
@@ -212,6 +237,8 @@ Global___ListListsResponse: _TypeAlias = ListListsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteListsRequest(_message.Message):
+    """Request of DeleteLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_IDS_FIELD_NUMBER: _builtins.int
@@ -219,7 +246,9 @@ class DeleteListsRequest(_message.Message):
     with_faces: _builtins.bool
     """Delete the faces of the lists too. In REST a query parameter."""
     @_builtins.property
-    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of lists."""
+
     def __init__(
         self,
         *,
@@ -238,6 +267,8 @@ Global___DeleteListsRequest: _TypeAlias = DeleteListsRequest  # noqa: Y015
 
 @_typing.final
 class DeleteListsResponse(_message.Message):
+    """Response of DeleteLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -253,6 +284,8 @@ Global___DeleteListsResponse: _TypeAlias = DeleteListsResponse  # noqa: Y015
 
 @_typing.final
 class CountListsRequest(_message.Message):
+    """Request of CountLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
@@ -292,7 +325,9 @@ class CountListsRequest(_message.Message):
         """Changed last at this time or later."""
 
     @_builtins.property
-    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of lists, at most 1000."""
+
     def __init__(
         self,
         *,
@@ -317,10 +352,13 @@ Global___CountListsRequest: _TypeAlias = CountListsRequest  # noqa: Y015
 
 @_typing.final
 class CountListsResponse(_message.Message):
+    """Response of CountLists."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LISTS_COUNT_FIELD_NUMBER: _builtins.int
     lists_count: _builtins.int
+    """How many, 0 or more."""
     def __init__(
         self,
         *,
@@ -336,10 +374,13 @@ Global___CountListsResponse: _TypeAlias = CountListsResponse  # noqa: Y015
 
 @_typing.final
 class GetListRequest(_message.Message):
+    """Request of GetList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """The list; a UUID."""
     def __init__(
         self,
         *,
@@ -355,12 +396,16 @@ Global___GetListRequest: _TypeAlias = GetListRequest  # noqa: Y015
 
 @_typing.final
 class UpdateListRequest(_message.Message):
+    """Request of UpdateList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
     USER_DATA_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """The list; a UUID."""
     user_data: _builtins.str
+    """Text of the caller's own, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -379,6 +424,8 @@ Global___UpdateListRequest: _TypeAlias = UpdateListRequest  # noqa: Y015
 
 @_typing.final
 class UpdateListResponse(_message.Message):
+    """Response of UpdateList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -394,11 +441,14 @@ Global___UpdateListResponse: _TypeAlias = UpdateListResponse  # noqa: Y015
 
 @_typing.final
 class DeleteListRequest(_message.Message):
+    """Request of DeleteList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
     WITH_FACES_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """The list; a UUID."""
     with_faces: _builtins.bool
     """Delete the faces of the list too."""
     def __init__(
@@ -419,6 +469,8 @@ Global___DeleteListRequest: _TypeAlias = DeleteListRequest  # noqa: Y015
 
 @_typing.final
 class DeleteListResponse(_message.Message):
+    """Response of DeleteList."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -434,15 +486,21 @@ Global___DeleteListResponse: _TypeAlias = DeleteListResponse  # noqa: Y015
 
 @_typing.final
 class UpdateListFacesRequest(_message.Message):
+    """Request of UpdateListFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LIST_ID_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     FACE_IDS_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """The list; a UUID."""
     action: Global___ListAction.ValueType
+    """Attach or detach."""
     @_builtins.property
-    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of faces of the same account."""
+
     def __init__(
         self,
         *,
@@ -460,6 +518,8 @@ Global___UpdateListFacesRequest: _TypeAlias = UpdateListFacesRequest  # noqa: Y0
 
 @_typing.final
 class UpdateListFacesResponse(_message.Message):
+    """Response of UpdateListFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(

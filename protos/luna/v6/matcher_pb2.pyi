@@ -82,7 +82,9 @@ class Reference(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """What it is depends on the type; at most 256 characters."""
     type: Global___ReferenceType.ValueType
+    """What kind of reference it is."""
     @_builtins.property
     def data(self) -> _attributes_pb2.DescriptorInput:
         """Only with the types that carry a descriptor."""
@@ -121,6 +123,7 @@ class FaceCandidates(_message.Message):
     USER_DATA_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
+    """In this list."""
     account_id: _builtins.str
     """Only of this account; for accounts that read those of all."""
     face_id_lt: _builtins.str
@@ -130,8 +133,11 @@ class FaceCandidates(_message.Message):
     user_data: _builtins.str
     """Part of user_data."""
     event_id: _builtins.str
+    """The event that the face came from; a UUID."""
     @_builtins.property
-    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def face_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of faces, 1 to 10,000."""
+
     @_builtins.property
     def create_time_lt(self) -> _timestamp_pb2.Timestamp:
         """Created before this time."""
@@ -141,7 +147,9 @@ class FaceCandidates(_message.Message):
         """Created at this time or later."""
 
     @_builtins.property
-    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 10,000 external ids."""
+
     def __init__(
         self,
         *,
@@ -175,7 +183,9 @@ class AttributeCandidates(_message.Message):
     account_id: _builtins.str
     """Only of this account; for accounts that read those of all."""
     @_builtins.property
-    def attribute_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def attribute_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of attributes, 1 to 1000."""
+
     def __init__(
         self,
         *,
@@ -206,9 +216,13 @@ class Candidates(_message.Message):
     threshold: _builtins.float
     """Least similarity."""
     @_builtins.property
-    def faces(self) -> Global___FaceCandidates: ...
+    def faces(self) -> Global___FaceCandidates:
+        """Faces that are stored."""
+
     @_builtins.property
-    def attributes(self) -> Global___AttributeCandidates: ...
+    def attributes(self) -> Global___AttributeCandidates:
+        """Temporary attributes."""
+
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields to return: similarity and those of a face, or attribute_id, account_id and create_time of an attribute.
@@ -245,6 +259,8 @@ Global___Candidates: _TypeAlias = Candidates  # noqa: Y015
 
 @_typing.final
 class MatchFacesRequest(_message.Message):
+    """Request of MatchFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REFERENCES_FIELD_NUMBER: _builtins.int
@@ -253,7 +269,9 @@ class MatchFacesRequest(_message.Message):
     account_id: _builtins.str
     """Only of this account; for accounts that read those of all. In REST a query parameter."""
     @_builtins.property
-    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]: ...
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]:
+        """Whom to look for, 1 to 30."""
+
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidates]:
         """May be empty: the answer is then only the references."""
@@ -275,6 +293,8 @@ Global___MatchFacesRequest: _TypeAlias = MatchFacesRequest  # noqa: Y015
 
 @_typing.final
 class MatchFacesResponse(_message.Message):
+    """Response of MatchFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCHES_FIELD_NUMBER: _builtins.int
@@ -304,7 +324,9 @@ class ReferenceEcho(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """As in the request."""
     type: Global___ReferenceType.ValueType
+    """As in the request."""
     def __init__(
         self,
         *,
@@ -328,7 +350,9 @@ class ReferenceMatches(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     MATCHES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def reference(self) -> Global___ReferenceEcho: ...
+    def reference(self) -> Global___ReferenceEcho:
+        """The reference."""
+
     @_builtins.property
     def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateMatches]:
         """One for each entry of `candidates`, in the order of the request."""
@@ -358,10 +382,15 @@ class CandidateMatches(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
+    """Most results, as in the request or its default."""
     @_builtins.property
-    def faces(self) -> Global___FaceCandidates: ...
+    def faces(self) -> Global___FaceCandidates:
+        """As in the request."""
+
     @_builtins.property
-    def attributes(self) -> Global___AttributeCandidates: ...
+    def attributes(self) -> Global___AttributeCandidates:
+        """As in the request."""
+
     @_builtins.property
     def result(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match]:
         """Best first; equal similarities by ascending id."""
@@ -431,6 +460,8 @@ Global___Match: _TypeAlias = Match  # noqa: Y015
 
 @_typing.final
 class MatchRawRequest(_message.Message):
+    """Request of MatchRaw."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REFERENCES_FIELD_NUMBER: _builtins.int
@@ -459,6 +490,8 @@ Global___MatchRawRequest: _TypeAlias = MatchRawRequest  # noqa: Y015
 
 @_typing.final
 class MatchRawResponse(_message.Message):
+    """Response of MatchRaw."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCHES_FIELD_NUMBER: _builtins.int
@@ -488,6 +521,7 @@ class RawMatches(_message.Message):
     REFERENCE_ID_FIELD_NUMBER: _builtins.int
     MATCHES_FIELD_NUMBER: _builtins.int
     reference_id: _builtins.str
+    """`id` of the reference."""
     @_builtins.property
     def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RawMatch]:
         """One for each candidate, in the order of the request."""
@@ -515,6 +549,7 @@ class RawMatch(_message.Message):
     CANDIDATE_ID_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
     candidate_id: _builtins.str
+    """`id` of the candidate."""
     similarity: _builtins.float
     """In [0, 1]."""
     def __init__(

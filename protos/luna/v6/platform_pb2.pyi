@@ -18,6 +18,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetVersionRequest(_message.Message):
+    """Request of GetVersion."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -44,8 +46,11 @@ class ServiceVersion(_message.Message):
     api: _builtins.int
     """Version of its API; absent for the platform as a whole."""
     major: _builtins.int
+    """0 or more."""
     minor: _builtins.int
+    """0 or more."""
     patch: _builtins.int
+    """0 or more."""
     def __init__(
         self,
         *,
@@ -83,29 +88,53 @@ class GetVersionResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LAMBDAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def platform(self) -> Global___ServiceVersion: ...
+    def platform(self) -> Global___ServiceVersion:
+        """Version of the platform as a whole."""
+
     @_builtins.property
-    def api(self) -> Global___ServiceVersion: ...
+    def api(self) -> Global___ServiceVersion:
+        """Version of the API."""
+
     @_builtins.property
-    def faces(self) -> Global___ServiceVersion: ...
+    def faces(self) -> Global___ServiceVersion:
+        """Version of faces and lists."""
+
     @_builtins.property
-    def faces_samples(self) -> Global___ServiceVersion: ...
+    def faces_samples(self) -> Global___ServiceVersion:
+        """Version of face samples."""
+
     @_builtins.property
-    def bodies_samples(self) -> Global___ServiceVersion: ...
+    def bodies_samples(self) -> Global___ServiceVersion:
+        """Version of body samples."""
+
     @_builtins.property
-    def images(self) -> Global___ServiceVersion: ...
+    def images(self) -> Global___ServiceVersion:
+        """Version of images."""
+
     @_builtins.property
-    def handlers(self) -> Global___ServiceVersion: ...
+    def handlers(self) -> Global___ServiceVersion:
+        """Version of handlers."""
+
     @_builtins.property
-    def tasks(self) -> Global___ServiceVersion: ...
+    def tasks(self) -> Global___ServiceVersion:
+        """Version of tasks."""
+
     @_builtins.property
-    def matcher(self) -> Global___ServiceVersion: ...
+    def matcher(self) -> Global___ServiceVersion:
+        """Version of matching."""
+
     @_builtins.property
-    def sdk(self) -> Global___ServiceVersion: ...
+    def sdk(self) -> Global___ServiceVersion:
+        """Version of the engine."""
+
     @_builtins.property
-    def events(self) -> Global___ServiceVersion: ...
+    def events(self) -> Global___ServiceVersion:
+        """Version of events."""
+
     @_builtins.property
-    def lambdas(self) -> Global___ServiceVersion: ...
+    def lambdas(self) -> Global___ServiceVersion:
+        """Version of lambdas."""
+
     def __init__(
         self,
         *,
@@ -132,6 +161,8 @@ Global___GetVersionResponse: _TypeAlias = GetVersionResponse  # noqa: Y015
 
 @_typing.final
 class CheckHealthRequest(_message.Message):
+    """Request of CheckHealth."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INCLUDE_LUNA_SERVICES_FIELD_NUMBER: _builtins.int
@@ -154,6 +185,8 @@ Global___CheckHealthRequest: _TypeAlias = CheckHealthRequest  # noqa: Y015
 
 @_typing.final
 class CheckHealthResponse(_message.Message):
+    """Response of CheckHealth."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_TIME_FIELD_NUMBER: _builtins.int

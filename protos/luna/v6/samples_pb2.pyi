@@ -72,6 +72,8 @@ Global___MultifacePolicy: _TypeAlias = MultifacePolicy  # noqa: Y015
 
 @_typing.final
 class DetectFacesRequest(_message.Message):
+    """Request of DetectFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
@@ -221,6 +223,8 @@ Global___DetectFacesRequest: _TypeAlias = DetectFacesRequest  # noqa: Y015
 
 @_typing.final
 class DetectFacesResponse(_message.Message):
+    """Response of DetectFaces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
@@ -254,6 +258,7 @@ class DetectedImage(_message.Message):
     EXIF_FIELD_NUMBER: _builtins.int
     DETECTIONS_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
+    """Name of the image, as in the request."""
     status: _builtins.bool
     """False where the image failed; `error` says why. In REST: 1 or 0."""
     url: _builtins.str
@@ -267,7 +272,9 @@ class DetectedImage(_message.Message):
         """EXIF tags by name; only where asked for."""
 
     @_builtins.property
-    def detections(self) -> Global___Detections: ...
+    def detections(self) -> Global___Detections:
+        """What was found in it."""
+
     def __init__(
         self,
         *,
@@ -302,9 +309,13 @@ class Detections(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     FILTERED_DETECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___DetectedSample]: ...
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___DetectedSample]:
+        """One for each face that passed."""
+
     @_builtins.property
-    def filtered_detections(self) -> _images_pb2.FilteredDetections: ...
+    def filtered_detections(self) -> _images_pb2.FilteredDetections:
+        """Faces that did not pass a threshold."""
+
     def __init__(
         self,
         *,
@@ -327,7 +338,9 @@ class DetectedSample(_message.Message):
 
     FACE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def face(self) -> Global___DetectedFaceSample: ...
+    def face(self) -> Global___DetectedFaceSample:
+        """The face."""
+
     def __init__(
         self,
         *,
@@ -351,10 +364,13 @@ class DetectedFaceSample(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     DETECTION_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
+    """The stored sample; a UUID."""
     url: _builtins.str
     """Address of the sample in REST."""
     @_builtins.property
-    def detection(self) -> _images_pb2.FaceDetection: ...
+    def detection(self) -> _images_pb2.FaceDetection:
+        """Where the face is, and what was estimated."""
+
     def __init__(
         self,
         *,
@@ -372,11 +388,14 @@ Global___DetectedFaceSample: _TypeAlias = DetectedFaceSample  # noqa: Y015
 
 @_typing.final
 class CreateSampleRequest(_message.Message):
+    """Request of CreateSample."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_TYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     samples_type: Global___SampleType.ValueType
+    """What the sample shows; FACES where it is absent."""
     data: _builtins.bytes
     """Bytes of a JPEG, PNG, BMP, TIFF or PPM file."""
     def __init__(
@@ -395,11 +414,14 @@ Global___CreateSampleRequest: _TypeAlias = CreateSampleRequest  # noqa: Y015
 
 @_typing.final
 class CreateSampleResponse(_message.Message):
+    """Response of CreateSample."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLE_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.str
+    """The new sample; a UUID."""
     url: _builtins.str
     """Address of the sample in REST."""
     def __init__(
@@ -418,12 +440,16 @@ Global___CreateSampleResponse: _TypeAlias = CreateSampleResponse  # noqa: Y015
 
 @_typing.final
 class GetSampleRequest(_message.Message):
+    """Request of GetSample."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_TYPE_FIELD_NUMBER: _builtins.int
     SAMPLE_ID_FIELD_NUMBER: _builtins.int
     samples_type: Global___SampleType.ValueType
+    """What the sample shows; FACES where it is absent."""
     sample_id: _builtins.str
+    """The sample; a UUID."""
     def __init__(
         self,
         *,
@@ -447,6 +473,7 @@ class SampleContent(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    """The JPEG file."""
     content_type: _builtins.str
     """image/jpeg."""
     def __init__(
@@ -465,12 +492,16 @@ Global___SampleContent: _TypeAlias = SampleContent  # noqa: Y015
 
 @_typing.final
 class DeleteSampleRequest(_message.Message):
+    """Request of DeleteSample."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SAMPLES_TYPE_FIELD_NUMBER: _builtins.int
     SAMPLE_ID_FIELD_NUMBER: _builtins.int
     samples_type: Global___SampleType.ValueType
+    """What the sample shows; FACES where it is absent."""
     sample_id: _builtins.str
+    """The sample; a UUID."""
     def __init__(
         self,
         *,
@@ -487,6 +518,8 @@ Global___DeleteSampleRequest: _TypeAlias = DeleteSampleRequest  # noqa: Y015
 
 @_typing.final
 class DeleteSampleResponse(_message.Message):
+    """Response of DeleteSample."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
