@@ -78,7 +78,7 @@ def _members(value: object, form: str) -> int:
     """How many members all objects of a value have."""
     count = 0
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for item in level:
             if isinstance(item, dict):
