@@ -32,8 +32,9 @@ class Picture:
 def decode(data: bytes, *, max_pixels: int, use_exif: bool = True, extract_exif: bool = False) -> Picture:
     """Decode a JPEG, PNG, BMP, TIFF or PPM image, recognised by its content.
 
-    Grey becomes RGB, 16 bits become 8, an alpha channel is dropped. A TIFF image is always rotated by its orientation
-    tag, others where `use_exif` is set. Tags are extracted from JPEG only (source: reference document, extract_exif).
+    Grey becomes RGB, 16 bits become 8, an alpha channel is dropped (that of a TIFF is applied, over black). A TIFF
+    image is always rotated by its orientation tag, others where `use_exif` is set. Tags are extracted from JPEG only
+    (source: reference document, use_exif_info and extract_exif).
 
     Raises:
         NotAnImage: the format is not accepted, or the image is damaged or cut off.

@@ -17,7 +17,7 @@ from engines.vision.decoding import Image
 Points = npt.NDArray[np.float32]
 """float32 [n, p, 2], (x, y) in pixels."""
 
-_MARGIN = 4.0
+_MARGIN = 1.0
 """Features reach beyond the rectangle; this much of its size is kept around it."""
 
 
@@ -43,7 +43,8 @@ class LandmarkPredictor:
         self._depth = (splits + 1).bit_length() - 1
         self._tree_splits = np.arange(trees) * splits
         self._tree_leaves = np.arange(trees) * (splits + 1)
-        centred = self._mean - self._mean.mean(axis=0)
+        centred = self._mean.astype(np.float64)
+        centred -= centred.mean(axis=0)
         self._centred = centred / np.square(centred).sum()
 
     @property
@@ -74,6 +75,7 @@ class LandmarkPredictor:
         origin = origin - corner
         height, width = grey.shape
         shape = self._mean
+        shifts = np.empty((len(self._tree_leaves) + 1, shape.size), np.float32)
         for cascade in range(len(self._first)):
             anchors = shape[self._anchor[cascade]]
             place = (self._delta[cascade] @ self._turn(shape) + anchors) * size + origin
@@ -84,8 +86,11 @@ class LandmarkPredictor:
             node = np.zeros_like(self._tree_splits)
             for _ in range(self._depth):
                 node = 2 * node + 2 - bright[self._tree_splits + node]
-            leaves = self._leaf[cascade][self._tree_leaves + node - self._splits]
-            shape = shape + leaves.sum(axis=0).reshape(-1, 2)
+            # Summed row by row, as dlib does: another order would round differently, and a feature on the edge between
+            # two pixels would then be read from the other one.
+            shifts[0] = shape.reshape(-1)
+            np.take(self._leaf[cascade], self._tree_leaves + node - self._splits, axis=0, out=shifts[1:], mode="clip")
+            shape = shifts.sum(axis=0).reshape(-1, 2)
         return np.asarray(shape * size + origin + corner, np.float32)
 
     def _turn(self, shape: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -93,7 +98,8 @@ class LandmarkPredictor:
 
         Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
         """
-        centred = shape - shape.mean(axis=0)
+        centred = shape.astype(np.float64)
+        centred -= centred.mean(axis=0)
         a = (self._centred * centred).sum()
         b = (self._centred[:, 0] * centred[:, 1] - self._centred[:, 1] * centred[:, 0]).sum()
         return np.array([[a, b], [-b, a]], np.float32)

@@ -39,7 +39,7 @@ _BRIGHTEST = _Ramp(35, 115)
 #: Part of the face that is nearly white; 5 % of the photos have more than .02, brightened by 1.7 half of them have .35.
 _OVEREXPOSED = _Ramp(0.5, 0.02)
 #: Difference of the mean grey of both halves over its sum; 5 % of the photos have more than .22.
-_IMBALANCE = _Ramp(0.5, 0.1)
+_IMBALANCE = _Ramp(0.4, 0.05)
 #: Part of the face that is nearly white and colourless; 5 % of the photos have more than .05.
 _SPECULAR = _Ramp(0.35, 0.03)
 

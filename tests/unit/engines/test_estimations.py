@@ -1,0 +1,181 @@
+"""Pose, quality, eyes and mouth: closed forms, symmetries, and directions that a degradation must have."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from engines.vision import alignment, expression, pose, quality
+from engines.vision.decoding import Image
+from engines.vision.detector import Detector
+from engines.vision.landmarks import LandmarkPredictor
+from server.domain.vision import EyeState, HeadPose
+
+MIRROR5 = [1, 0, 2, 4, 3]
+PHOTOS = ["astronaut", "hopper"]
+
+
+def warp_of(image: Image, detector: Detector, landmarks5: LandmarkPredictor) -> Image:
+    regions = alignment.rectangles(detector.detect(image, 40).points[:1])
+    return alignment.warp(image, alignment.warp_transform(landmarks5.predict(image, regions)[0]))
+
+
+def points68_of(image: Image, detector: Detector, landmarks68: LandmarkPredictor) -> npt.NDArray[np.float32]:
+    return landmarks68.predict(image, alignment.rectangles(detector.detect(image, 40).points[:1]))[0]
+
+
+angle = st.floats(-60, 60)
+
+
+@given(angle, angle, st.floats(-170, 170), st.floats(5, 500))
+@settings(deadline=None)
+def test_the_pose_of_a_turned_model_is_recovered(yaw: float, pitch: float, roll: float, size: float) -> None:
+    """Nods first, then shakes, then tilts: yaw towards the image's right, pitch upwards, roll clockwise."""
+    turned = Rotation.from_euler("xyz", [pitch, yaw, roll], degrees=True).apply(pose.FIVE)
+    found = pose.from_five((turned[:, :2] * size + (300, 200)).astype(np.float64))
+    assert (found.yaw, found.pitch, found.roll) == pytest.approx((yaw, pitch, roll), abs=0.01)
+
+
+def test_the_signs_of_the_angles_are_those_of_the_contract() -> None:
+    straight = pose.FIVE[:, :2] * 100
+    nose_right, nose_up = straight.copy(), straight.copy()
+    nose_right[2] += (20, 0)
+    nose_up[2] -= (0, 20)
+    assert pose.from_five(nose_right).yaw > 10
+    assert pose.from_five(nose_up).pitch > 10
+    assert pose.from_five(straight @ np.array([[0.9, 0.4], [-0.4, 0.9]])).roll > 10
+
+
+coordinate = st.floats(0, 200)
+
+
+@given(st.lists(st.tuples(coordinate, coordinate), min_size=5, max_size=5).filter(lambda p: np.ptp(p) > 5))
+@settings(deadline=None)
+def test_the_pose_of_a_mirrored_face_is_the_mirrored_pose(points: list[tuple[float, float]]) -> None:
+    array = np.array(points)
+    one = pose.from_five(array)
+    other = pose.from_five((array * (-1, 1))[MIRROR5])
+    if np.linalg.matrix_rank(array - array.mean(axis=0), tol=1) == 2 and abs(one.pitch) < 89:
+        turns = np.array([other.yaw + one.yaw, other.pitch - one.pitch, other.roll + one.roll])
+        assert np.abs((turns + 180) % 360 - 180).max() < 1e-2
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_the_pose_of_a_mirrored_photo_is_the_mirrored_pose(
+    request: pytest.FixtureRequest, detector: Detector, landmarks68: LandmarkPredictor, photo: str
+) -> None:
+    image: Image = request.getfixturevalue(photo)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    model = pose.model68(landmarks68.mean)
+    one, other = (pose.from_68(points68_of(view, detector, landmarks68), model) for view in (image, mirrored))
+    assert (other.yaw, other.pitch, other.roll) == pytest.approx((-one.yaw, one.pitch, -one.roll), abs=4)
+    five, five_mirrored = (pose.from_five(detector.detect(view, 40).points[0]) for view in (image, mirrored))
+    assert (five_mirrored.yaw, five_mirrored.pitch) == pytest.approx((-five.yaw, five.pitch), abs=8)
+
+
+@pytest.mark.parametrize("tilt", [-20, 20])
+def test_tilting_a_photo_changes_the_roll_and_nothing_else(
+    detector: Detector, landmarks68: LandmarkPredictor, astronaut: Image, tilt: int
+) -> None:
+    turn = cv2.getRotationMatrix2D((225.0, 120.0), -tilt, 1.0)
+    tilted = np.asarray(cv2.warpAffine(astronaut, turn, (512, 512)), np.uint8)
+    model = pose.model68(landmarks68.mean)
+    before, after = (pose.from_68(points68_of(v, detector, landmarks68), model) for v in (astronaut, tilted))
+    assert after.roll - before.roll == pytest.approx(tilt, abs=3)
+    assert (after.yaw, after.pitch) == pytest.approx((before.yaw, before.pitch), abs=6)
+
+
+def test_the_mean_shape_looks_straight_ahead(landmarks68: LandmarkPredictor) -> None:
+    found = pose.from_68(landmarks68.mean * 100, pose.model68(landmarks68.mean))
+    assert found == HeadPose(*(pytest.approx(0, abs=1.5) for _ in range(3)))
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_blurring_lowers_blurriness_step_by_step(
+    request: pytest.FixtureRequest, detector: Detector, landmarks5: LandmarkPredictor, photo: str
+) -> None:
+    warp = warp_of(request.getfixturevalue(photo), detector, landmarks5)
+    steps = [quality.estimate(np.asarray(cv2.GaussianBlur(warp, (0, 0), s), np.uint8)) for s in (0.1, 1.5, 2.5, 4, 7)]
+    values = [step.blurriness for step in steps]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0.6
+    assert values[-1] < 0.15
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_darkening_lowers_dark_and_brightening_lowers_light(
+    request: pytest.FixtureRequest, detector: Detector, landmarks5: LandmarkPredictor, photo: str
+) -> None:
+    warp = warp_of(request.getfixturevalue(photo), detector, landmarks5).astype(np.float32)
+    dark = [quality.estimate((warp * gain).astype(np.uint8)).dark for gain in (1, 0.5, 0.3, 0.2, 0.1)]
+    bright = [quality.estimate(np.clip(warp * gain, 0, 255).astype(np.uint8)) for gain in (0.5, 1.3, 1.8, 2.5, 4)]
+    light = [step.light for step in bright]
+    specularity = [step.specularity for step in bright]
+    for values in (dark, light, specularity):
+        assert values == sorted(values, reverse=True)
+        assert values[0] > 0.9
+        assert values[-1] < 0.1
+
+
+def test_light_from_one_side_lowers_illumination_alike_for_both_sides(
+    detector: Detector, landmarks5: LandmarkPredictor, astronaut: Image
+) -> None:
+    warp = warp_of(astronaut, detector, landmarks5).astype(np.float32)
+    warp = (warp + warp[:, ::-1]) / 2
+    values = []
+    for steepness in (0, 1, 2, 4):
+        ramp = np.linspace(1, 0.1, 250, dtype=np.float32)[None, :, None] ** steepness
+        one = quality.estimate((warp * ramp).astype(np.uint8)).illumination
+        other = quality.estimate((warp * ramp[:, ::-1]).astype(np.uint8)).illumination
+        assert one == pytest.approx(other, abs=0.02)
+        values.append(one)
+    assert values == sorted(values, reverse=True)
+    assert values[0] == 1
+    assert values[-1] < 0.5
+
+
+@given(st.integers(0, 255), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_every_quality_is_between_zero_and_one(level: int, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (250, 250, 3), np.uint8)
+    for picture in (np.full((250, 250, 3), level, np.uint8), noise):
+        found = quality.estimate(picture)
+        for value in (found.blurriness, found.dark, found.illumination, found.specularity, found.light):
+            assert 0 <= value <= 1
+        assert 0 <= quality.score(found, 1.0) <= 1
+
+
+def test_open_eyes_are_open_and_shut_lids_are_closed(
+    detector: Detector, landmarks68: LandmarkPredictor, astronaut: Image
+) -> None:
+    points = points68_of(astronaut, detector, landmarks68)
+    found = expression.eyes(points)
+    assert found.left.state is found.right.state is EyeState.OPEN
+    assert len(found.left.eyelid_landmarks) == 6
+    shut = points.copy()
+    for upper, lower in ((37, 41), (38, 40)):
+        shut[upper] = shut[lower] = (points[upper] + points[lower]) / 2
+    found = expression.eyes(shut)
+    assert (found.left.state, found.right.state) == (EyeState.CLOSED, EyeState.OPEN)
+
+
+def test_a_mouth_opens_and_smiles_by_degrees(landmarks68: LandmarkPredictor) -> None:
+    mean = landmarks68.mean.astype(np.float64) * 100
+    opened, smiles = [], []
+    for step in range(5):
+        gaping, smiling = mean.copy(), mean.copy()
+        gaping[[65, 66, 67]] += (0, 3 * step)
+        smiling[[48, 54]] -= (0, 2 * step)
+        opened.append(expression.mouth(gaping, 0.9).opened)
+        smiles.append(expression.mouth(smiling, 0.9).smile)
+    assert opened == sorted(opened)
+    assert smiles == sorted(smiles)
+    assert opened[0] < 0.3 < opened[-1]
+    assert smiles[0] < 0.4 < smiles[-1]
+    tilted = mean @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+    assert expression.mouth(tilted, 0.9).smile == pytest.approx(expression.mouth(mean, 0.9).smile, abs=1e-6)
