@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -49,7 +50,7 @@ class PostgresFaceStore:
         face = new.face
         try:
             async with self._database.transaction() as connection:
-                list_ids = await _touch_lists(connection, new)
+                list_ids = await _lock_lists(connection, new)
                 await connection.execute(insert(faces).values(_columns(face)))
                 if new.attribute is not None:
                     await write_attribute(connection, face.face_id, new.attribute)
@@ -57,6 +58,7 @@ class PostgresFaceStore:
                     owner = {"account_id": face.account_id, "face_id": face.face_id}
                     members = [{**owner, "list_id": list_id} for list_id in list_ids]
                     await connection.execute(insert(list_faces), members)
+                    await _note_time(connection, list_ids, face.create_time)
         except ConstraintViolated as violated:
             if violated.constraint == ATTRIBUTE_ID and new.attribute is not None:
                 raise AttributeBound(attribute_id=new.attribute.attribute_id) from violated
@@ -147,20 +149,33 @@ class PostgresFaceStore:
         return int(row[0])
 
 
-async def _touch_lists(connection: AsyncConnection, new: NewFace) -> list[UUID]:
-    """Lock the lists that a new face goes into, note the time, and return their ids in order, each once."""
+async def _lock_lists(connection: AsyncConnection, new: NewFace) -> list[UUID]:
+    """Keep the lists that a new face goes into from being removed; their ids in order, each once.
+
+    Raises:
+        ListsNotFound: one of them is not there, or belongs to another account.
+    """
     list_ids = sorted(set(new.list_ids))
     if not list_ids:
         return []
     conditions = (among(lists.c.list_id, list_ids), lists.c.account_id == new.face.account_id)
-    locked = select(lists.c.list_id).where(*conditions).order_by(lists.c.list_id).with_for_update(key_share=True)
-    found = set(await connection.scalars(locked))
+    locked = select(lists.c.list_id).where(*conditions).order_by(lists.c.list_id)
+    found = set(await connection.scalars(locked.with_for_update(read=True, key_share=True)))
     absent = next((list_id for list_id in new.list_ids if list_id not in found), None)
     if absent is not None:
         raise ListsNotFound(list_id=absent)
-    latest = func.greatest(lists.c.last_update_time, new.face.create_time)
-    await connection.execute(update(lists).where(among(lists.c.list_id, found)).values(last_update_time=latest))
     return list_ids
+
+
+async def _note_time(connection: AsyncConnection, list_ids: Collection[UUID], now: datetime) -> None:
+    """Note the time in lists, except in one that another transaction is just noting its own time in.
+
+    Waiting for it would make faces enter a list one commit after the other, which is five times slower.
+    """
+    free = select(lists.c.list_id).where(among(lists.c.list_id, list_ids))
+    free = free.with_for_update(key_share=True, skip_locked=True)
+    latest = func.greatest(lists.c.last_update_time, now)
+    await connection.execute(update(lists).where(lists.c.list_id.in_(free)).values(last_update_time=latest))
 
 
 async def _lock_face(connection: AsyncConnection, scope: Scope, face_id: UUID) -> bool:

@@ -9,12 +9,12 @@ transactions that ran then or began later (PostgreSQL, "System Information Funct
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
@@ -39,7 +39,7 @@ BEGIN_EPOCH: Final = text("""
     WHERE present.origin <> excluded.origin
 """)
 
-POSITION: Final = text("SELECT epoch, pg_current_snapshot()::text AS snapshot FROM index_floor")
+POSITION: Final = "SELECT epoch, pg_current_snapshot()::text AS snapshot FROM index_floor"
 
 CHANGES: Final = text("""
     SELECT
@@ -55,7 +55,7 @@ CHANGES: Final = text("""
         ) AS face_ids
 """)
 
-_STATE: Final = """
+STATE: Final = """
     SELECT
         face.face_id, face.account_id, face.create_time, face.external_id, face.event_id,
         ARRAY(SELECT list_id FROM list_faces WHERE list_faces.face_id = face.face_id ORDER BY list_id) AS list_ids,
@@ -67,8 +67,7 @@ _STATE: Final = """
     ) AS descriptors
     WHERE descriptors.versions IS NOT NULL
 """
-ALL_FACES: Final = text(_STATE)
-SOME_FACES: Final = text(f"{_STATE} AND face.face_id = ANY (CAST(:face_ids AS uuid[]))")
+SOME_FACES: Final = text(f"{STATE} AND face.face_id = ANY (CAST(:face_ids AS uuid[]))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +101,14 @@ class PostgresFaceFeed:
         The position is taken over once the last batch has been used; a follower that stops before keeps the old one.
         """
         await self._begin_epoch()
-        async with self._database.transaction("REPEATABLE READ") as connection:
-            start = (await connection.execute(POSITION)).one_or_none()
+        async with self._database.alone() as driver, driver.transaction(isolation="repeatable_read", readonly=True):
+            start = await driver.fetchrow(POSITION)
             if start is None:  # a crash came between the two transactions
                 raise Unavailable(component=COMPONENT)
-            rows = await connection.stream(ALL_FACES.execution_options(yield_per=BATCH))
-            async for batch in rows.partitions():
-                yield [_indexed(row) for row in batch]
-        self._position = Position.parse(start.epoch, start.snapshot)
+            cursor = await driver.cursor(STATE)
+            while rows := await cursor.fetch(BATCH):
+                yield [_indexed(row) for row in rows]
+        self._position = Position.parse(start["epoch"], start["snapshot"])
 
     async def catch_up(self) -> FeedUpdate:
         """Everything committed before this call began and since the last one. See `FaceFeed.catch_up`."""
@@ -153,13 +152,7 @@ def _parameters(position: Position) -> dict[str, object]:
     return {"xmin": str(position.xmin), "xmax": str(position.xmax), "running": f"{{{running}}}"}
 
 
-def _indexed(row: Row[*tuple[Any, ...]]) -> IndexedFace:
-    return IndexedFace(
-        face_id=row.face_id,
-        account_id=row.account_id,
-        create_time=row.create_time,
-        external_id=row.external_id,
-        event_id=row.event_id,
-        list_ids=tuple(row.list_ids),
-        descriptors=tuple(map(Descriptor, row.versions, row.vectors)),
-    )
+def _indexed(row: Iterable[Any]) -> IndexedFace:
+    face_id, account_id, create_time, external_id, event_id, list_ids, versions, vectors = row
+    descriptors = tuple(map(Descriptor, versions, vectors))
+    return IndexedFace(face_id, account_id, create_time, external_id, event_id, tuple(list_ids), descriptors)

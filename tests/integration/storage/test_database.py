@@ -91,11 +91,8 @@ async def test_both_kinds_of_address_work(database: Database, wired: Database) -
 async def test_connections_say_who_they_are_and_what_they_allow(database_url: SecretStr) -> None:
     pool = Database(database_url, settings.Database(statement_timeout_seconds=7), application_name="luna test")
     try:
-        rows = await pool.fetch(
-            text(
-                "SELECT current_setting('application_name'), current_setting('statement_timeout'), current_setting('timezone')"
-            )
-        )
+        names = ("application_name", "statement_timeout", "timezone")
+        rows = await pool.fetch(text("SELECT " + ", ".join(f"current_setting('{name}')" for name in names)))
         assert tuple(rows[0]) == ("luna test", "7s", "UTC")
     finally:
         await pool.close()

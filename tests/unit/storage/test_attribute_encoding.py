@@ -14,7 +14,7 @@ from server.domain.descriptors import Descriptor
 from storage.attributes import decode, encode
 
 times = st.datetimes(
-    min_value=datetime(1900, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone itself
+    min_value=datetime(1900, 1, 1),
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
 )
 basics = st.builds(
