@@ -2,6 +2,9 @@
 
 Under root the data folder or the virtual environment often lies below a closed folder such as /root. Opening it with
 chmod would open it to everybody; an entry in its access control list (POSIX.1e, acl(5)) opens it to one account.
+
+A later chmod of such a folder that takes the group's bits away closes it to that account again, for a running server
+too: they are the mask of the list. The next start opens it.
 """
 
 from __future__ import annotations

@@ -25,16 +25,23 @@ from server.settings import Settings
 from server.supervisor import Event, Happening, Supervisor, backing
 from storage.embedded import CannotPrepare, EmbeddedPostgres
 from storage.embedded.sockets import LONGEST, ROOM
+from tests.folders import server_folder
 
 ROOT = os.geteuid() == 0
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cluster() -> Iterator[Path]:
     """A data folder with a cluster in it that was never started; tests copy it."""
-    folder = tmp_path_factory.mktemp("luna")
-    asyncio.run(EmbeddedPostgres(folder).prepare())
-    return folder
+    with server_folder() as folder:
+        asyncio.run(EmbeddedPostgres(folder).prepare())
+        yield folder
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

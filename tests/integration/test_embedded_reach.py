@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,17 @@ import pytest
 from storage.embedded import CannotPrepare
 from storage.embedded.account import Account, own
 from storage.embedded.reach import open_tree, open_way
+from tests.folders import server_folder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root opens anything to another account")
 
 STRANGER = "nobody"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -10,11 +10,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from server.settings import Settings
 from server.supervisor import Event, Happening, Supervisor, backing
+from tests.folders import server_folder
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
 
 
 class Events(list[Event]):

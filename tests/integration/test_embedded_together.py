@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from server.settings import Settings
 from server.supervisor import backing
+from tests.folders import server_folder
 
 SCRIPT = """
 import asyncio, sys
@@ -33,6 +34,12 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
 
 
 class Process:
