@@ -31,37 +31,47 @@ function envoy_on_request(handle)
   end
 end
 
+local function fail(handle, failure, request)
+  local headers = handle:headers()
+  local id = (request["id"] or ""):gsub('[\\"]', "\\%0")
+  local text = failure.body:gsub("REQUEST_ID", function() return id end)
+  headers:replace(":status", failure.status)
+  headers:replace("content-type", "application/json")
+  if request["head"] then
+    headers:replace("content-length", tostring(#text))
+    return
+  end
+  local body = handle:body(true)
+  if body then
+    headers:replace("content-length", tostring(body:setBytes(text)))
+  else
+    -- headers came without an end, and then no data: there is no buffer to put the text into
+    headers:remove("content-type")
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   local request = handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
-  local status = headers:get("x-http-status")
+  local status, length = headers:get("x-http-status"), headers:get("x-content-length")
+  headers:remove("x-http-status")
+  headers:remove("x-content-length")
   if status then
     headers:replace(":status", status)
-    headers:remove("x-http-status")
-    local length = headers:get("x-content-length")
-    if length then
-      headers:replace("content-length", length)
-      headers:remove("x-content-length")
-    end
-    if status == "204" then
+    if request["head"] then
+      headers:replace("content-length", length or "0")
+    elseif length ~= (headers:get("content-length") or "0") then
+      -- the call failed after its headers were sent
+      fail(handle, ERRORS["default"], request)
+    elseif status == "204" then
       headers:remove("content-type")
       headers:remove("content-length")
-    elseif headers:get("content-length") == "0" then
+    elseif length == "0" then
       headers:remove("content-type")
     end
   elseif (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
     -- gRPC failed before the facade answered, or a native call was refused
-    local failure = ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"]
-    local id = (request["id"] or ""):gsub('[\\"]', "\\%0")
-    local text = failure.body:gsub("REQUEST_ID", function() return id end)
-    headers:replace(":status", failure.status)
-    headers:replace("content-type", "application/json")
-    if request["head"] then
-      headers:replace("content-length", tostring(#text))
-    else
-      local body = handle:body(true)
-      headers:replace("content-length", tostring(body:setBytes(text)))
-    end
+    fail(handle, ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"], request)
   end
   if not headers:get("luna-request-id") and request["id"] then
     headers:replace("luna-request-id", request["id"])

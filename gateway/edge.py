@@ -16,7 +16,7 @@ from pathlib import Path
 from google.protobuf.descriptor import ServiceDescriptor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gateway.facade import facade_names, facade_set
+from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from server.errors import (
     DeadlineExceeded,
     GrpcCode,
@@ -30,8 +30,6 @@ from server.errors import (
 )
 from server.settings import Settings
 
-ENVELOPE_BYTES = 4096
-"""Room that a body leaves in a gRPC message for its content type and field tags."""
 WORKERS = 2
 """Threads of Envoy: one serves some thousand requests a second, more than a server process does."""
 

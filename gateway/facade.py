@@ -22,6 +22,8 @@ FALLBACK = "Fallback"
 """Service that is sent everything that no other one takes: unknown paths, other verbs, OPTIONS."""
 FALLBACK_METHOD = "Any"
 BODY = ".google.api.HttpBody"
+ENVELOPE_BYTES = 4096
+"""Room that a body leaves in a gRPC message for its content type and field tags."""
 _VERBS = frozenset({"get", "put", "post", "delete", "patch"})
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 
 import grpc
@@ -18,10 +19,10 @@ from google.api.httpbody_pb2 import HttpBody
 
 from gateway.documents import write_json
 from gateway.endpoints import Answer, Arrival, Dispatcher, Endpoint, Forms
-from gateway.facade import FALLBACK, FALLBACK_METHOD, PACKAGE
+from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
-from server.errors import Busy, Internal, LunaError, MethodNotAllowed, Unauthenticated
+from server.errors import Busy, Internal, InvalidInput, LunaError, MethodNotAllowed, Unauthenticated
 from server.rpc.dispatcher import Context
 from server.rpc.native import headers_of, request_id_of
 
@@ -31,7 +32,7 @@ ORIGINAL_PATH = "x-envoy-original-path"
 ORIGINAL_METHOD = "x-envoy-original-method"
 STATUS = "x-http-status"
 LENGTH = "x-content-length"
-"""Length of the body that a HEAD request is not sent: Envoy would send the body if it had it."""
+"""Length of the body. HEAD is not sent one, since Envoy would pass it on; for others Envoy sees whether it is whole."""
 REQUEST_ID = "luna-request-id"
 FOUND = 302
 _KEPT = re.compile(r"[\x21-\x7e]{1,47}")
@@ -39,15 +40,16 @@ _KEPT = re.compile(r"[\x21-\x7e]{1,47}")
 
 
 class Facade:
-    """The REST form of a dispatcher's methods."""
+    """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, max_message_bytes: int = 0) -> None:
         served = [method for method in dispatcher.methods.values() if method.http.WhichOneof("pattern")]
         forms = Forms()
         self._dispatcher = dispatcher
         self._routes = Routes(served)
         self._endpoints = {method.name: Endpoint(method, forms) for method in served}
         self._served = served
+        self._largest = max_message_bytes - ENVELOPE_BYTES if max_message_bytes else sys.maxsize
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """A handler for each service of the facade, to be added to a server."""
@@ -77,13 +79,11 @@ class Facade:
         except Exception:
             log.exception("request %s failed in the gateway", request_id)
             answer = refused(Internal(request_id=request_id), headers)
-        metadata = [(STATUS, str(answer.status)), (REQUEST_ID, request_id), *answer.headers]
-        data = answer.data
-        if verb == "HEAD":
-            metadata.append((LENGTH, str(len(data))))
-            data = b""
-        await context.send_initial_metadata(tuple(metadata))
-        return HttpBody(content_type=answer.content_type, data=data)
+        if len(answer.data) > self._largest:
+            answer = refused(InvalidInput(message=f"the response exceeds {self._largest} bytes: ask for less"), headers)
+        metadata = ((STATUS, str(answer.status)), (REQUEST_ID, request_id), (LENGTH, str(len(answer.data))))
+        await context.send_initial_metadata((*metadata, *answer.headers))
+        return HttpBody(content_type=answer.content_type, data=b"" if verb == "HEAD" else answer.data)
 
     async def _answer(
         self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context
@@ -106,9 +106,14 @@ class Facade:
         return Answer(200, write_json({}), JSON, (("allow", ", ".join(allowed)),))
 
 
-def rest_handlers(dispatcher: Dispatcher) -> Iterable[grpc.GenericRpcHandler]:
-    """The handlers of the REST form of a dispatcher's methods, to be added to a server."""
-    return Facade(dispatcher).handlers()
+def rest_handlers(dispatcher: Dispatcher, max_message_bytes: int = 0) -> Iterable[grpc.GenericRpcHandler]:
+    """The handlers of the REST form of a dispatcher's methods, to be added to a server.
+
+    Args:
+        dispatcher: calls the methods.
+        max_message_bytes: largest message that the server sends; larger answers become an error. 0 is no limit.
+    """
+    return Facade(dispatcher, max_message_bytes).handlers()
 
 
 def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:

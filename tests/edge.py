@@ -93,7 +93,7 @@ class Canned:
 
 @asynccontextmanager
 async def grpc_server(
-    canned: Canned, port: int = 0, *, facade: bool = True
+    canned: Canned, port: int = 0, *, facade: bool = True, limited: bool = True
 ) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     """A server of all services, native and facade, with health."""
     authorizer = Authorizer(cast("AccountRegistry", OneAccount()), account_header=False)
@@ -109,7 +109,9 @@ async def grpc_server(
     health = HealthServicer()
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    server.add_generic_rpc_handlers([*handlers(dispatcher), *(rest_handlers(dispatcher) if facade else ())])
+    server.add_generic_rpc_handlers(
+        [*handlers(dispatcher), *(rest_handlers(dispatcher, LARGEST * limited) if facade else ())]
+    )
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:

@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
-from luna.v6 import attributes_pb2, faces_pb2, matcher_pb2, samples_pb2
+from luna.v6 import attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, samples_pb2
 
-from gateway.edge import ENVELOPE_BYTES, render
+from gateway.edge import render
+from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
 from server.rpc.dispatcher import Context
 from server.settings import Settings
@@ -258,6 +259,22 @@ async def test_the_largest_body_passes_and_a_larger_one_does_not(rest: Rest) -> 
         got = await rest.ask("POST", "/6/detector", body, JPEG)
         assert (got.status, got.json["error_code"], got.headers["content-type"]) == (413, 12046, "application/json")
         assert str(most) in str(got.json["detail"])
+
+
+async def test_the_largest_response_passes_and_a_larger_one_is_an_error(rest: Rest) -> None:
+    frame = len(b'{"lists":[{"list_id":"","account_id":"","user_data":""}]}')
+    for size, status in ((LARGEST - ENVELOPE_BYTES - frame, 200), (LARGEST - ENVELOPE_BYTES - frame + 1, 400)):
+        answer = lists_pb2.ListListsResponse(lists=[lists_pb2.List(user_data="x" * size)])
+        rest.canned.answers["ListLists"] = answer
+        assert (await rest.ask("GET", "/6/lists")).status == status
+
+
+async def test_a_response_that_is_cut_off_is_an_error() -> None:
+    canned = Canned({"GetFace": faces_pb2.Face(user_data="x" * LARGEST)})
+    async with grpc_server(canned, limited=False) as (_, port), envoy([port]) as edge:
+        got = await edge.ask("GET", FACE, headers={"luna-request-id": "7"})
+        assert (got.status, got.data, got.headers["luna-request-id"]) == (500, b"", "7")
+        assert not INNER & got.headers.keys()
 
 
 async def test_bad_http_is_answered_in_the_shape_of_luna(rest: Rest) -> None:
