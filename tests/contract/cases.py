@@ -1,0 +1,464 @@
+"""For each operation: how a valid call is made, how the same is asked by gRPC, and how its effect is seen.
+
+A recipe makes its call anew each time, with fresh objects where the call uses them up, so that it can be changed in
+one place by a test and sent often.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from luna.v6 import accounts_pb2 as accounts
+from luna.v6 import attributes_pb2 as attributes
+from luna.v6 import faces_pb2 as faces
+from luna.v6 import images_pb2 as images
+from luna.v6 import lists_pb2 as lists
+from luna.v6 import matcher_pb2 as matcher
+from luna.v6 import platform_pb2 as platform
+from luna.v6 import samples_pb2 as samples
+
+from tests.contract.rest import Answer, Call
+from tests.contract.world import OWN_VERSION, World, by_id, sdk, text
+
+FRESH = frozenset({"face_id", "attribute_id", "sample_id", "list_id", "account_id", "url", "execution_time"})
+"""Members that two equal creations differ in."""
+NOTHING: frozenset[str] = frozenset()
+
+Made = Mapping[str, Any]
+"""The answer of a creation, as an object of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to call one operation.
+
+    `rpc` is its method in gRPC and `native` makes the request of it from the call. `part` is the field that REST
+    answers with alone, `fresh` names what two equal calls answer differently. `effect` reads what a call has changed:
+    from the call and its answer, or from nothing where REST answers nothing.
+    """
+
+    call: Callable[[World], Call]
+    rpc: str
+    native: Callable[[Call], Message]
+    part: str = ""
+    fresh: frozenset[str] = NOTHING
+    effect: Callable[[World, Call, Made], Sequence[Answer]] | None = None
+
+
+def _query(call: Call, name: str) -> str:
+    return dict(call.query).get(name, "")
+
+
+def _body(call: Call) -> Any:
+    return call.body
+
+
+def _new_login() -> str:
+    return f"contract-{uuid.uuid4()}@example.com"
+
+
+def _content(body: Made) -> dict[str, object]:
+    """The fields that an attribute has in requests, in gRPC."""
+    basic = body["basic_attributes"]
+    return {
+        "face_descriptors": [
+            attributes.DescriptorInput(descriptor=_bytes(one["descriptor"]), version=one["version"])
+            for one in body["face_descriptors"]
+        ],
+        "face_descriptor_samples": body["face_descriptor_samples"],
+        "basic_attributes": attributes.BasicAttributes(
+            age=basic["age"], gender=attributes.GENDER_MALE, ethnicity=attributes.ETHNICITY_CAUCASIAN
+        ),
+        "basic_attributes_samples": body["basic_attributes_samples"],
+    }
+
+
+def _bytes(encoded: str) -> bytes:
+    import base64
+
+    return base64.b64decode(encoded)
+
+
+def _sample_type(call: Call) -> samples.SampleType.ValueType:
+    word = call.path.get("samples_type", "faces")
+    return samples.SAMPLE_TYPE_BODIES if word == "bodies" else samples.SAMPLE_TYPE_FACES
+
+
+def _face(world: World, face_id: str) -> list[Answer]:
+    paths = ("", "/attributes", "/attributes/samples")
+    return [world.get(f"/6/faces/{face_id}{path}") for path in paths]
+
+
+def _account_body(_: World) -> Made:
+    return {"login": _new_login(), "password": "secret", "account_type": "advanced_user", "description": "it"}
+
+
+def _face_body(world: World) -> Made:
+    return {
+        "attribute": world.attribute_body(),
+        "external_id": "x" * 36,
+        "user_data": "someone",
+        "avatar": "http://example.com/a.jpg?b=c",
+        "lists": [world.list_id],
+        "event_id": "0b2f3c7e-0000-4000-8000-000000000001",
+    }
+
+
+def _match_body(world: World) -> Made:
+    targets = ["face_id", "account_id", "event_id", "user_data", "create_time", "external_id", "avatar", "lists"]
+    return {
+        "references": [
+            *by_id([("face", world.face_id), ("attribute", world.attribute_id)]),
+            {"id": "mine", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
+            {
+                "id": "raw",
+                "type": "raw_descriptor",
+                "data": {"descriptor": text(world.descriptor), "version": OWN_VERSION},
+            },
+        ],
+        "candidates": [
+            {
+                "filters": {"origin": "faces", "face_ids": [world.face_id], "create_time__gte": "2020-01-01T00:00:00Z"},
+                "limit": 5,
+                "threshold": 0.0,
+                "targets": [*targets, "similarity"],
+            },
+            {
+                "filters": {"origin": "attributes", "attribute_ids": [world.attribute_id]},
+                "targets": ["attribute_id", "create_time", "account_id", "similarity"],
+            },
+        ],
+    }
+
+
+def _raw_body(world: World) -> Made:
+    mine = {"descriptor": text(world.descriptor), "version": OWN_VERSION}
+    return {
+        "references": [
+            {"id": "mine", "type": "raw_descriptor", "data": mine},
+            {"id": "other", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
+        ],
+        "candidates": [{"id": "mine too", "type": "sdk_descriptor", "data": text(sdk(world.descriptor))}],
+    }
+
+
+_TYPES = {
+    "face": matcher.REFERENCE_TYPE_FACE,
+    "attribute": matcher.REFERENCE_TYPE_ATTRIBUTE,
+    "sdk_descriptor": matcher.REFERENCE_TYPE_SDK_DESCRIPTOR,
+    "raw_descriptor": matcher.REFERENCE_TYPE_RAW_DESCRIPTOR,
+}
+
+
+def _references(given: Sequence[Made]) -> list[matcher.Reference]:
+    found = []
+    for one in given:
+        data = one.get("data")
+        if data is None:
+            found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]]))
+            continue
+        brought = (
+            attributes.DescriptorInput(sdk_descriptor=_bytes(data))
+            if isinstance(data, str)
+            else attributes.DescriptorInput(descriptor=_bytes(data["descriptor"]), version=data["version"])
+        )
+        found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]], data=brought))
+    return found
+
+
+def _match_request(call: Call) -> Message:
+    by_faces, by_attributes = _body(call)["candidates"]
+    where = matcher.FaceCandidates(face_ids=by_faces["filters"]["face_ids"])
+    where.create_time_gte.FromJsonString(by_faces["filters"]["create_time__gte"])
+    among = matcher.AttributeCandidates(attribute_ids=by_attributes["filters"]["attribute_ids"])
+    return matcher.MatchFacesRequest(
+        references=_references(_body(call)["references"]),
+        candidates=[
+            matcher.Candidates(faces=where, limit=5, threshold=0.0, targets=by_faces["targets"]),
+            matcher.Candidates(attributes=among, targets=by_attributes["targets"]),
+        ],
+    )
+
+
+def _face_request(call: Call) -> Message:
+    body = dict(_body(call))
+    return faces.CreateFaceRequest(**{**body, "attribute": faces.FaceAttributeInput(**_content(body["attribute"]))})
+
+
+def _list_faces_effect(world: World, call: Call, _: Made) -> Sequence[Answer]:
+    return [world.get(f"/6/faces/{face_id}") for face_id in _body(call)["face_ids"]]
+
+
+def _sample_recipes() -> dict[str, Recipe]:
+    """The three addresses of samples; two of them are deprecated."""
+    found = {}
+    for suffix, typed in (("", True), ("_previous_version", False), ("_legacy", False)):
+
+        def path(world: World, typed: bool = typed) -> Mapping[str, str]:
+            return {**({"samples_type": "faces"} if typed else {}), "sample_id": world.new_sample()}
+
+        def read(world: World, typed: bool = typed) -> Call:
+            kind = {"samples_type": "faces"} if typed else {}
+            return Call({**kind, "sample_id": world.sample_id}, account=world.owner)
+
+        def get(call: Call) -> Message:
+            return samples.GetSampleRequest(samples_type=_sample_type(call), sample_id=call.path["sample_id"])
+
+        def delete(call: Call) -> Message:
+            return samples.DeleteSampleRequest(samples_type=_sample_type(call), sample_id=call.path["sample_id"])
+
+        def gone(world: World, call: Call, _: Made) -> Sequence[Answer]:
+            return [world.get(f"/6/samples/faces/{call.path['sample_id']}")]
+
+        found[f"get_sample{suffix}"] = Recipe(read, "Samples/GetSample", get)
+        found[f"head_sample{suffix}"] = Recipe(read, "Samples/GetSample", get)
+        found[f"delete_sample{suffix}"] = Recipe(
+            lambda world, path=path: Call(path(world), account=world.owner),  # type: ignore[misc]
+            "Samples/DeleteSample",
+            delete,
+            effect=gone,
+        )
+    return found
+
+
+def _new(name: str, make: Callable[[World], str]) -> Callable[[World], Call]:
+    """A call on a fresh object."""
+    return lambda world: Call({name: make(world)}, account=world.owner)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "get_version": Recipe(lambda _: Call(), "Platform/GetVersion", lambda _: platform.GetVersionRequest()),
+    "get_health": Recipe(
+        lambda _: Call(), "Platform/CheckHealth", lambda _: platform.CheckHealthRequest(), fresh=FRESH
+    ),
+    "get_health_redirect": Recipe(
+        lambda _: Call(query=(("include_luna_services", "1"),)),
+        "Platform/CheckHealth",
+        lambda _: platform.CheckHealthRequest(include_luna_services=True),
+    ),
+    "create_account": Recipe(
+        lambda world: Call(body=_account_body(world)),
+        "Accounts/CreateAccount",
+        lambda call: accounts.CreateAccountRequest(
+            **{**_body(call), "account_type": accounts.ACCOUNT_TYPE_ADVANCED_USER}
+        ),
+        fresh=FRESH,
+    ),
+    "get_account": Recipe(
+        lambda world: Call(account=world.owner), "Accounts/GetAccount", lambda _: accounts.GetAccountRequest()
+    ),
+    "patch_account": Recipe(
+        lambda world: Call(body={"description": "changed"}, account=world.new_account()),
+        "Accounts/UpdateAccount",
+        lambda call: accounts.UpdateAccountRequest(**_body(call)),
+    ),
+    "detect_faces": Recipe(
+        lambda world: Call(data=world.jpeg, content_type="image/jpeg", account=world.owner),
+        "Samples/DetectFaces",
+        lambda call: samples.DetectFacesRequest(images=[images.ImageInput(data=call.data)]),
+        fresh=FRESH,
+    ),
+    "save_sample": Recipe(
+        lambda world: Call(
+            {"samples_type": "faces"}, data=world.sample, content_type="image/jpeg", account=world.owner
+        ),
+        "Samples/CreateSample",
+        lambda call: samples.CreateSampleRequest(samples_type=_sample_type(call), data=call.data),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/samples/faces/{made['sample_id']}")],
+    ),
+    **_sample_recipes(),
+    "extract_attributes": Recipe(
+        lambda world: Call(body=[world.sample_id], account=world.owner),
+        "Attributes/ExtractAttributes",
+        lambda call: attributes.ExtractAttributesRequest(sample_ids=_body(call)),
+        part="attributes",
+        fresh=FRESH,
+    ),
+    "create_attribute": Recipe(
+        lambda world: Call(body=world.attribute_body(), account=world.owner),
+        "Attributes/CreateAttribute",
+        lambda call: attributes.CreateAttributeRequest(**_content(_body(call))),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/attributes/{made['attribute_id']}")],
+    ),
+    "get_attributes": Recipe(
+        lambda world: Call(query=(("attribute_ids", world.attribute_id),), account=world.owner),
+        "Attributes/ListAttributes",
+        lambda call: attributes.ListAttributesRequest(attribute_ids=[_query(call, "attribute_ids")]),
+    ),
+    "get_attribute": Recipe(
+        lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
+        "Attributes/GetAttribute",
+        lambda call: attributes.GetAttributeRequest(**call.path),
+    ),
+    "head_attribute": Recipe(
+        lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
+        "Attributes/GetAttribute",
+        lambda call: attributes.GetAttributeRequest(**call.path),
+    ),
+    "delete_attribute": Recipe(
+        _new("attribute_id", lambda world: world.new_attribute()),
+        "Attributes/DeleteAttribute",
+        lambda call: attributes.DeleteAttributeRequest(**call.path),
+        effect=lambda world, call, _: [world.get(f"/6/attributes/{call.path['attribute_id']}")],
+    ),
+    "get_attribute_samples": Recipe(
+        lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
+        "Attributes/GetAttributeSamples",
+        lambda call: attributes.GetAttributeSamplesRequest(**call.path),
+    ),
+    "create_face": Recipe(
+        lambda world: Call(body=_face_body(world), account=world.owner),
+        "Faces/CreateFace",
+        _face_request,
+        fresh=FRESH,
+        effect=lambda world, _, made: _face(world, made["face_id"]),
+    ),
+    "get_faces": Recipe(
+        lambda world: Call(query=(("face_ids", f"{world.face_id},{world.lonely_id}"),), account=world.owner),
+        "Faces/ListFaces",
+        lambda call: faces.ListFacesRequest(face_ids=_query(call, "face_ids").split(",")),
+    ),
+    "delete_faces": Recipe(
+        lambda world: Call(body={"face_ids": [world.new_face(), world.new_face(None)]}, account=world.owner),
+        "Faces/DeleteFaces",
+        lambda call: faces.DeleteFacesRequest(**_body(call)),
+        effect=_list_faces_effect,
+    ),
+    "count_faces": Recipe(
+        lambda world: Call(query=(("face_ids", f"{world.face_id},{world.lonely_id}"),), account=world.owner),
+        "Faces/CountFaces",
+        lambda call: faces.CountFacesRequest(face_ids=_query(call, "face_ids").split(",")),
+    ),
+    "count_faces_with_attributes": Recipe(
+        lambda world: Call(account=world.owner),
+        "Faces/CountFacesWithAttributes",
+        lambda _: faces.CountFacesWithAttributesRequest(),
+    ),
+    "get_face": Recipe(
+        lambda world: Call({"face_id": world.face_id}, account=world.owner),
+        "Faces/GetFace",
+        lambda call: faces.GetFaceRequest(**call.path),
+    ),
+    "head_face": Recipe(
+        lambda world: Call({"face_id": world.face_id}, account=world.owner),
+        "Faces/GetFace",
+        lambda call: faces.GetFaceRequest(**call.path),
+    ),
+    "patch_face": Recipe(
+        lambda world: Call(
+            {"face_id": world.new_face()},
+            body={"external_id": "2", "event_id": None, "user_data": "changed", "avatar": "b.jpg"},
+            account=world.owner,
+        ),
+        "Faces/UpdateFace",
+        lambda call: faces.UpdateFaceRequest(**call.path, **{**_body(call), "event_id": ""}),
+        effect=lambda world, call, _: _face(world, call.path["face_id"]),
+    ),
+    "delete_face": Recipe(
+        _new("face_id", lambda world: world.new_face()),
+        "Faces/DeleteFace",
+        lambda call: faces.DeleteFaceRequest(**call.path),
+        effect=lambda world, call, _: _face(world, call.path["face_id"]),
+    ),
+    "put_face_attribute": Recipe(
+        lambda world: Call({"face_id": world.new_face(None)}, body=world.attribute_body(), account=world.owner),
+        "Faces/SetFaceAttribute",
+        lambda call: faces.SetFaceAttributeRequest(
+            **call.path, attribute=faces.FaceAttributeInput(**_content(_body(call)))
+        ),
+        effect=lambda world, call, _: _face(world, call.path["face_id"]),
+    ),
+    "get_face_attribute": Recipe(
+        lambda world: Call({"face_id": world.face_id}, account=world.owner),
+        "Faces/GetFaceAttribute",
+        lambda call: faces.GetFaceAttributeRequest(**call.path),
+    ),
+    "delete_face_attribute": Recipe(
+        _new("face_id", lambda world: world.new_face()),
+        "Faces/DeleteFaceAttribute",
+        lambda call: faces.DeleteFaceAttributeRequest(**call.path),
+        effect=lambda world, call, _: _face(world, call.path["face_id"]),
+    ),
+    "get_face_attribute_samples": Recipe(
+        lambda world: Call({"face_id": world.face_id}, account=world.owner),
+        "Faces/GetFaceAttributeSamples",
+        lambda call: faces.GetFaceAttributeSamplesRequest(**call.path),
+    ),
+    "create_list": Recipe(
+        lambda world: Call(body={"user_data": "new"}, account=world.owner),
+        "Lists/CreateList",
+        lambda call: lists.CreateListRequest(**_body(call)),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/lists/{made['list_id']}")],
+    ),
+    "get_lists": Recipe(
+        lambda world: Call(query=(("list_ids", world.list_id),), account=world.owner),
+        "Lists/ListLists",
+        lambda call: lists.ListListsRequest(list_ids=[_query(call, "list_ids")]),
+    ),
+    "delete_lists": Recipe(
+        lambda world: Call(body={"list_ids": [world.new_list(), world.new_list()]}, account=world.owner),
+        "Lists/DeleteLists",
+        lambda call: lists.DeleteListsRequest(**_body(call)),
+        effect=lambda world, call, _: [world.get(f"/6/lists/{one}") for one in _body(call)["list_ids"]],
+    ),
+    "count_lists": Recipe(
+        lambda world: Call(query=(("list_ids", world.list_id),), account=world.owner),
+        "Lists/CountLists",
+        lambda call: lists.CountListsRequest(list_ids=[_query(call, "list_ids")]),
+    ),
+    "get_list": Recipe(
+        lambda world: Call({"list_id": world.list_id}, account=world.owner),
+        "Lists/GetList",
+        lambda call: lists.GetListRequest(**call.path),
+    ),
+    "head_list": Recipe(
+        lambda world: Call({"list_id": world.list_id}, account=world.owner),
+        "Lists/GetList",
+        lambda call: lists.GetListRequest(**call.path),
+    ),
+    "update_list": Recipe(
+        lambda world: Call({"list_id": world.new_list()}, body={"user_data": "changed"}, account=world.owner),
+        "Lists/UpdateList",
+        lambda call: lists.UpdateListRequest(**call.path, **_body(call)),
+        effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
+    ),
+    "delete_list": Recipe(
+        _new("list_id", lambda world: world.new_list()),
+        "Lists/DeleteList",
+        lambda call: lists.DeleteListRequest(**call.path),
+        effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
+    ),
+    "attach_detach_faces": Recipe(
+        lambda world: Call(
+            {"list_id": world.new_list()},
+            body={"action": "attach", "face_ids": [world.new_face(None)]},
+            account=world.owner,
+        ),
+        "Lists/UpdateListFaces",
+        lambda call: lists.UpdateListFacesRequest(
+            **call.path, action=lists.LIST_ACTION_ATTACH, face_ids=_body(call)["face_ids"]
+        ),
+        effect=_list_faces_effect,
+    ),
+    "match_faces": Recipe(
+        lambda world: Call(body=_match_body(world), account=world.owner),
+        "Matcher/MatchFaces",
+        _match_request,
+        part="matches",
+    ),
+    "match_raw": Recipe(
+        lambda world: Call(body=_raw_body(world), account=world.owner),
+        "Matcher/MatchRaw",
+        lambda call: matcher.MatchRawRequest(
+            references=_references(_body(call)["references"]), candidates=_references(_body(call)["candidates"])
+        ),
+    ),
+}
+"""A recipe for every operation, by its id in the contract."""

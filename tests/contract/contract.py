@@ -1,0 +1,186 @@
+"""The contract as objects: the operations of `api/operations-core.yaml`, with everything that they refer to resolved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import pytest
+import yaml
+
+from tests.contract.schema import ANY, Reader, Schema
+
+FILE = Path(__file__).resolve().parents[3] / "shared" / "api" / "operations-core.yaml"
+TAGS = frozenset(
+    {"version", "accounts", "account", "samples", "attributes", "faces", "face attributes", "lists", "matcher", "health"}
+)
+"""Tags of the operations that are served."""
+NOT_SERVED = {"match_bodies": "bodies are searched among events, which come with the workflows"}
+
+Notation = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter. `default` is None where the contract names no value; `place` is query, path or header."""
+
+    name: str
+    place: str
+    schema: Schema
+    default: int | float | None = None
+    all_by_default: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error that the contract names. `code` is 0 where it names none."""
+
+    status: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. `auth` is empty for those that are open; `body` and `response` are None where there is none."""
+
+    id: str
+    tag: str
+    method: str
+    path: str
+    auth: frozenset[str]
+    parameters: tuple[Parameter, ...]
+    content_types: tuple[str, ...]
+    body: Schema | None
+    body_optional: bool
+    status: int
+    content_type: str
+    location: bool
+    response: Schema | None
+    failures: tuple[Failure, ...]
+
+    @property
+    def open(self) -> bool:
+        """True where no authorization is needed."""
+        return not self.auth
+
+    @property
+    def query(self) -> tuple[Parameter, ...]:
+        """The query parameters."""
+        return tuple(one for one in self.parameters if one.place == "query")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The path variables that are uuids, the innermost last."""
+        return tuple(re.findall(r"\{(\w+_id)\}", self.path))
+
+    @property
+    def json(self) -> bool:
+        """True where the request is JSON and nothing else but msgpack or multipart."""
+        return "application/json" in self.content_types and "image/jpeg" not in self.content_types
+
+    def codes(self, status: int) -> frozenset[int]:
+        """The error codes that the contract names for a status."""
+        return frozenset(one.code for one in self.failures if one.status == status)
+
+
+class Contract:
+    """The whole contract, read from its file."""
+
+    def __init__(self, file: Path) -> None:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        self._shared = document["shared"]
+        self._reader = Reader(document["schemas"])
+        served = [
+            self._operation(one)
+            for one in document["operations"]
+            if one["tag"] in TAGS and one["id"] not in NOT_SERVED
+        ]
+        self.operations: Mapping[str, Operation] = {one.id: one for one in served}
+        with_options = document["paths_with_options"]["paths"]
+        self.paths = tuple(path for path in with_options if path in {one.path for one in served})
+        """Paths of the served operations that answer OPTIONS."""
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.operations.values())
+
+    def verbs(self, path: str) -> frozenset[str]:
+        """The methods that the contract has for a path."""
+        return frozenset(one.method for one in self if one.path == path)
+
+    def _operation(self, one: Mapping[str, object]) -> Operation:
+        success = cast("Notation", one["success"])
+        request = cast("Notation", one.get("request", {}))
+        auth = one.get("auth", "none")
+        return Operation(
+            id=str(one["id"]),
+            tag=str(one["tag"]),
+            method=str(one["method"]),
+            path=str(one["path"]),
+            auth=frozenset() if auth == "none" else frozenset(cast("list[str]", auth)),
+            parameters=tuple(self._parameters(cast("list[Notation]", one.get("parameters", [])))),
+            content_types=tuple(cast("list[str]", request.get("content_types", []))),
+            body=self._body(request) if request else None,
+            body_optional=request.get("body_optional") is True,
+            status=cast("int", success["status"]),
+            content_type=str(_plain(success.get("content_type", ""))),
+            location="Location" in cast("Notation", success.get("headers", {})),
+            response=self._reader.read(one["response"]) if "response" in one else None,
+            failures=tuple(self._failures(cast("list[Notation]", one.get("errors", [])))),
+        )
+
+    def _body(self, request: Notation) -> Schema:
+        if "fields" in request or "one_of" in request:
+            return self._reader.read({name: request[name] for name in ("fields", "one_of") if name in request})
+        if "schema" in request:
+            return self._reader.read({"schema": request["schema"]})
+        return self._reader.read(request["body"]) if isinstance(request.get("body"), Mapping) else ANY
+
+    def _parameters(self, given: list[Notation]) -> Iterator[Parameter]:
+        for one in given:
+            known = self._shared["parameters"][one["use"]] if "use" in one else one
+            default = _plain(known.get("default"))
+            yield Parameter(
+                name=known["name"],
+                place=known["in"],
+                schema=_csv_enum(self._reader.read(known)),
+                default=default if isinstance(default, int | float) else None,
+                all_by_default=isinstance(default, str) and default.startswith("all"),
+                required=known.get("required") is True,
+            )
+
+    def _failures(self, given: list[Notation]) -> Iterator[Failure]:
+        for one in given:
+            if "use" in one:
+                yield from self._failures(self._shared["errors"][one["use"]])
+            elif "status" in one:
+                yield Failure(cast("int", one["status"]), cast("int", one.get("error_code", 0)))
+
+
+def _plain(value: object) -> object:
+    """The value of `{value: ..., source: ...}`, which may also stand bare."""
+    return value["value"] if isinstance(value, Mapping) and "value" in value else value
+
+
+def _csv_enum(schema: Schema) -> Schema:
+    """The words that the items of a list may be stand at the list itself in the contract."""
+    if schema.kind != "array" or not schema.enum or schema.items is None:
+        return schema
+    items = Schema("string", enum=schema.enum)
+    return Schema("array", items=items, min_items=schema.min_items, max_items=schema.max_items)
+
+
+@cache
+def _read() -> Contract:
+    return Contract(FILE)
+
+
+def contract() -> Contract:
+    """The contract. A test module that asks for it where it is not there is skipped."""
+    if not FILE.is_file():
+        pytest.skip("the contract, shared/api/operations-core.yaml, is not there", allow_module_level=True)
+    return _read()

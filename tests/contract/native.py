@@ -1,0 +1,169 @@
+"""The same calls by gRPC, and whether a message and an answer of REST say the same.
+
+The comparison reads messages by protobuf's own JSON mapping and knows the few differences of REST by itself: it uses
+nothing of the gateway.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tests.contract.schema import TIME
+from tests.service import Account
+
+VERSIONS = {
+    "LUNA PLATFORM": "platform",
+    "luna-api": "api",
+    "luna-image-store-faces-samples": "faces_samples",
+    "luna-image-store-bodies-samples": "bodies_samples",
+    "luna-image-store-images": "images",
+    "luna-matcher-proxy": "matcher",
+    "luna-remote-sdk": "sdk",
+    "luna-lambda": "lambdas",
+}
+"""Names of parts that differ in more than the prefix luna-."""
+NUMBERS = {
+    "GENDER_FEMALE": 0,
+    "GENDER_MALE": 1,
+    "ETHNICITY_AFRICAN_AMERICAN": 1,
+    "ETHNICITY_INDIAN": 2,
+    "ETHNICITY_ASIAN": 3,
+    "ETHNICITY_CAUCASIAN": 4,
+}
+"""Values of enums that REST writes as numbers."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An error of gRPC: its status, LUNA's code and the sentence."""
+
+    status: grpc.StatusCode
+    code: int
+    detail: str
+
+
+class Native:
+    """Calls the methods of `luna.v6` by their names: "Faces/GetFace"."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def call(
+        self, rpc: str, request: Message, account: Account | None, metadata: Mapping[str, str] | None = None
+    ) -> Message:
+        """Call a method.
+
+        Raises:
+            grpc.RpcError: the call failed.
+        """
+        method = descriptor(rpc)
+        call = self._channel.unary_unary(
+            f"/luna.v6.{rpc}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+        given = (*(account.metadata if account is not None else ()), *(metadata or {}).items())
+        return cast("Message", call(request, metadata=given, timeout=60))
+
+    def refused(self, rpc: str, request: Message, account: Account | None) -> Refused:
+        """Call a method that must fail, and tell how."""
+        try:
+            answer = self.call(rpc, request, account)
+        except grpc.RpcError as error:
+            return _refused(cast("grpc.Call", error))
+        raise AssertionError(f"{rpc} answered {answer}")
+
+
+def descriptor(rpc: str) -> MethodDescriptor:
+    """The method that a name stands for."""
+    service, method = rpc.split("/")
+    module = importlib.import_module(f"luna.v6.{service.lower()}_pb2")
+    return cast("MethodDescriptor", module.DESCRIPTOR.services_by_name[service].methods_by_name[method])
+
+
+def _refused(error: grpc.Call) -> Refused:
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info), status
+    return Refused(error.code(), int(info.metadata["error_code"]), status.message)
+
+
+def differences(rest: object, message: Message, part: str = "", fresh: frozenset[str] = frozenset()) -> list[str]:
+    """Where an answer of REST and a message differ; `part` is the field that REST answers with alone.
+
+    Members named in `fresh` are made anew by each call: only their presence is compared.
+    """
+    value: object = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    if part and isinstance(value, dict):
+        value = value[part]
+    return list(_differences(rest, value, "", fresh))
+
+
+def _differences(rest: object, native: object, path: str, fresh: frozenset[str]) -> list[str]:
+    if isinstance(rest, dict) and isinstance(native, dict):
+        return _of_objects(rest, native, path, fresh)
+    if isinstance(rest, list) and isinstance(native, dict) and native.keys() == {"x", "y"}:
+        native = [native["x"], native["y"]]
+    if isinstance(rest, list) and isinstance(native, list):
+        if len(rest) != len(native):
+            return [f"{path}: {len(rest)} items and {len(native)}"]
+        pairs = enumerate(zip(rest, native, strict=True))
+        return [one for place, (a, b) in pairs for one in _differences(a, b, f"{path}.{place}", fresh)]
+    return [] if _same(rest, native) else [f"{path}: {rest!r} and {native!r}"]
+
+
+def _of_objects(
+    rest: Mapping[str, object], native: dict[str, object], path: str, fresh: frozenset[str]
+) -> list[str]:
+    found: list[str] = []
+    left = dict(native)
+    for name, value in rest.items():
+        if name == "origin":
+            continue
+        key = str(cast("Mapping[str, object]", value)["origin"]) if name == "filters" else _native_name(name, native)
+        other = left.pop(key, None)
+        if name in fresh:
+            if (value is None) != (other is None):
+                found.append(f"{path}.{name}: {value!r} and {other!r}")
+        elif value is None:
+            found += [f"{path}.{name}: null and {other!r}"] if other else []
+        else:
+            found += _differences(value, other, f"{path}.{name}", fresh)
+    for name, value in left.items():
+        spoken = value and not str(value).endswith("_UNSPECIFIED") and name != "targets"
+        found += [f"{path}.{name}: nothing and {value!r}"] if spoken else []
+    return found
+
+
+def _native_name(name: str, native: Mapping[str, object]) -> str:
+    if name in native:
+        return name
+    if name in VERSIONS or name.startswith("luna-"):
+        return VERSIONS.get(name, name.removeprefix("luna-"))
+    return re.sub(r"__(lt|gte|eq)$", r"_\1", name)
+
+
+def _same(rest: object, native: object) -> bool:
+    if isinstance(native, str) and isinstance(rest, str):
+        if TIME.fullmatch(rest) and TIME.fullmatch(native):
+            return datetime.fromisoformat(rest) == datetime.fromisoformat(native)
+        return rest == native or native.lower().endswith(f"_{rest}")
+    if isinstance(native, str) and isinstance(rest, int):
+        return NUMBERS.get(native) == rest or native == str(rest)
+    return rest == native

@@ -1,0 +1,147 @@
+"""A valid call: status, headers and content as the contract has them, and the same by gRPC."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.contract.cases import RECIPES, Recipe
+from tests.contract.contract import Operation, contract
+from tests.contract.native import Native, differences
+from tests.contract.rest import Answer, Call, Rest
+from tests.contract.schema import problems
+from tests.contract.world import World
+
+CONTRACT = contract()
+GENERATED = re.compile(r"(\d{10}),[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}")
+SENT = "1536751345,8b8b5937-2e9c-4e8b-a7a7-5caf86621b5a"
+TOLERATED: Mapping[str, str] = {
+    "filtered_detections.body_detections: missing": "the detector finds faces alone, so nothing of bodies is filtered",
+}
+"""Ends of differences from the contract that are meant, and why."""
+
+
+def every(*, of: str = "") -> list[Any]:
+    """All operations as parameters, with ids that name the operation and the check."""
+    return [pytest.param(one, RECIPES[one.id], id=f"{one.id}-{of}") for one in CONTRACT]
+
+
+def test_every_operation_of_the_contract_has_a_recipe() -> None:
+    assert RECIPES.keys() == CONTRACT.operations.keys()
+
+
+@pytest.mark.parametrize(("operation", "recipe"), every(of="answer"))
+def test_a_valid_call_is_answered_as_the_contract_says(
+    world: World, rest: Rest, operation: Operation, recipe: Recipe
+) -> None:
+    answer = rest.call(operation, recipe.call(world))
+    assert answer.status == operation.status, answer.data
+    if operation.status == 204 or operation.method == "HEAD" or operation.response is None:
+        assert answer.data == b"" or operation.content_type == "image/jpeg"
+    else:
+        found = [one for one in problems(operation.response, answer.json) if not one.endswith(tuple(TOLERATED))]
+        assert found == []
+    if operation.content_type:
+        assert answer.headers["content-type"] in operation.content_type
+    assert ("location" in answer.headers) == (operation.location or operation.status == 302)
+    if operation.location and operation.status == 201:
+        assert answer.headers["location"] == answer.text("url")
+
+
+@pytest.mark.parametrize(("operation", "recipe"), every(of="native"))
+def test_the_same_call_by_grpc_says_the_same(
+    world: World, rest: Rest, native: Native, operation: Operation, recipe: Recipe
+) -> None:
+    call, other = recipe.call(world), recipe.call(world)
+    answer = rest.call(operation, call)
+    message = native.call(recipe.rpc, recipe.native(other), other.account)
+    made: Mapping[str, Any] = {}
+    if operation.content_type == "image/jpeg":
+        assert answer.data == getattr(message, "data")  # noqa: B009 the message is one of many types
+    elif answer.data:
+        assert differences(answer.json, message, recipe.part, recipe.fresh) == []
+        made = answer.object if isinstance(answer.json, dict) else {}
+    if recipe.effect is not None:
+        names = [name for name in made if name.endswith("_id") and hasattr(message, name)]
+        twin = {name: getattr(message, name) for name in names}
+        seen = [world.scrubbed(one) for one in recipe.effect(world, call, made)]
+        assert seen == [world.scrubbed(one) for one in recipe.effect(world, other, twin)]
+
+
+@pytest.mark.parametrize(("operation", "recipe"), every(of="request_id"))
+def test_the_id_of_a_request_is_echoed_and_made_where_there_is_none(
+    world: World, rest: Rest, operation: Operation, recipe: Recipe
+) -> None:
+    call = recipe.call(world)
+    sent = Call(call.path, call.query, call.body, call.data, call.content_type, {"luna-request-id": SENT}, call.account)
+    assert rest.call(operation, sent).headers["luna-request-id"] == SENT
+    generated = GENERATED.fullmatch(rest.call(operation, recipe.call(world)).headers["luna-request-id"])
+    assert generated is not None
+    assert abs(int(generated[1]) - time.time()) < 60
+    refused = rest.call(operation, Call({name: "x" for name in call.path}, headers={"luna-request-id": SENT}))
+    assert refused.headers["luna-request-id"] == SENT
+
+
+@pytest.mark.operation("create_account")
+def test_a_created_account_can_be_used_and_is_what_was_asked_for(world: World, rest: Rest) -> None:
+    call = RECIPES["create_account"].call(world)
+    made = rest.call(CONTRACT.operations["create_account"], call)
+    body = call.body
+    assert isinstance(body, dict)
+    got = _account(rest, body["login"], body["password"])
+    assert got.object["account_id"] == made.object["account_id"]
+    assert {name: got.object[name] for name in ("login", "account_type", "description")} == {
+        name: body[name] for name in ("login", "account_type", "description")
+    }
+    assert rest.call(CONTRACT.operations["create_account"], call).code == 41001
+
+
+@pytest.mark.operation("create_account")
+def test_luna_account_id_names_the_id_of_a_new_account(world: World, rest: Rest) -> None:
+    operation, recipe = CONTRACT.operations["create_account"], RECIPES["create_account"]
+    wanted = "0f2d7f5e-7b7e-4a53-9f31-5b2a5b0a7c11"
+
+    def create(account_id: str) -> Answer:
+        return rest.call(operation, Call(body=recipe.call(world).body, headers={"luna-account-id": account_id}))
+
+    assert create(wanted).object["account_id"] == wanted
+    again = create(wanted)
+    assert (again.status, again.code) == (409, 41002)
+    malformed = create("nobody")
+    assert malformed.status == 400
+    assert "Luna-Account-Id" in malformed.detail
+
+
+@pytest.mark.operation("patch_account")
+def test_a_changed_account_keeps_what_was_not_named(world: World, rest: Rest) -> None:
+    account = world.new_account()
+    operation = CONTRACT.operations["patch_account"]
+    assert rest.call(operation, Call(body={"password": "another"}, account=account)).status == 204
+    assert _account(rest, account.login, account.password).status == 401
+    got = _account(rest, account.login, "another").object
+    assert (got["description"], got["account_type"]) == ("test", "user")
+    taken = Call(body={"login": world.owner.login}, account=type(account)("", account.login, "another"))
+    conflict = rest.call(operation, taken)
+    assert (conflict.status, conflict.code) == (409, 41001)
+
+
+@pytest.mark.operation("get_health_redirect")
+def test_the_redirect_of_health_keeps_the_query(rest: Rest) -> None:
+    answer = rest.send("GET", "/healthcheck?include_luna_services=1&x=%20y")
+    assert (answer.status, answer.headers["location"]) == (302, "/6/healthcheck?include_luna_services=1&x=%20y")
+    assert rest.send("GET", answer.headers["location"]).status == 200
+
+
+@pytest.mark.operation("get_version")
+def test_the_version_has_its_alias(rest: Rest) -> None:
+    assert rest.send("GET", "/6/version").json == rest.send("GET", "/version").json
+
+
+def _account(rest: Rest, login: str, password: str) -> Answer:
+    from tests.service import Account
+
+    return rest.call(CONTRACT.operations["get_account"], Call(account=Account("", login, password)))

@@ -1,0 +1,187 @@
+"""What the calls of a session need: accounts, one object of each kind, and fresh ones for calls that use them up."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.contract.rest import JSON, Answer, Rest
+from tests.contract.schema import TIME, UUID
+from tests.service import Account, Service
+
+OWN_VERSION = 1001
+BROUGHT = {46: 256, **dict.fromkeys((52, 54, 56, 57, 58, 59, 60), 512)}
+"""Versions of descriptors that users bring, and their lengths in bytes."""
+EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
+LONG = "86400"
+"""Longest life of an attribute, in seconds."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images as arrays of uint8, height x width x 3, BGR."""
+
+    one: NDArray[np.uint8]
+    two: NDArray[np.uint8]
+    none: NDArray[np.uint8]
+    other: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, photos: Path) -> Pictures:
+        """One face, two different ones side by side, none, and the second of the two alone."""
+        obama = _small(photos / "obama.jpg", 240)
+        biden = _small(photos / "biden.jpg", 480)[:240]
+        width = min(obama.shape[1], biden.shape[1])
+        two = np.hstack([_fit(obama, width), _fit(biden, width)])
+        return cls(obama, two, np.full((120, 120, 3), 127, np.uint8), biden)
+
+
+def encoded(image: NDArray[np.uint8], form: str = "jpg") -> bytes:
+    """The bytes of a file with an image."""
+    done, data = cv2.imencode(f".{form}", image)
+    assert done, form
+    return data.tobytes()
+
+
+def _small(file: Path, height: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(file))
+    assert image is not None, file
+    scale = height / image.shape[0]
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _fit(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    left = (image.shape[1] - width) // 2
+    return image[:, left : left + width]
+
+
+class World:
+    """A prepared service. Whatever a call only reads is made once and here; the methods make new objects."""
+
+    def __init__(self, service: Service, rest: Rest, pictures: Pictures) -> None:
+        self.service, self.rest, self.pictures = service, rest, pictures
+        self.owner = service.account()
+        self.other = service.account()
+        self.advanced = service.account("advanced_user")
+        self.jpeg = encoded(pictures.one)
+        self.sample_id = self.detect(self.jpeg)
+        self.sample = self.get(f"/6/samples/faces/{self.sample_id}").data
+        self.descriptor = self._described(self.sample_id)
+        self.stranger = self._described(self.detect(encoded(pictures.other)))
+        self.list_id = self.new_list()
+        self.attribute_id = self.new_attribute()
+        self.face_id = self.new_face()
+        self.lonely_id = self.new_face(attribute=None)
+        """A face without attribute."""
+        self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
+        self._stable |= {self.owner.account_id, self.other.account_id, self.advanced.account_id, EVENT}
+
+    def get(self, path: str, account: Account | None = None) -> Answer:
+        """Read something as its owner, or as another account."""
+        return self.rest.send("GET", path, account=account or self.owner)
+
+    def make(self, path: str, body: object, account: Account | None = None) -> Answer:
+        """Create something from JSON."""
+        call = self.rest.send(
+            "POST", path, _json(body), {"content-type": JSON}, account if account is not None else self.owner
+        )
+        assert call.status == 201, call.data
+        return call
+
+    def detect(self, image: bytes, account: Account | None = None) -> str:
+        """The sample of the first face of a JPEG."""
+        found = self.rest.send("POST", "/6/detector", image, {"content-type": "image/jpeg"}, account or self.owner)
+        ids: list[str] = re.findall(r'"sample_id":"([^"]+)"', found.data.decode())
+        assert found.status == 201, found.data
+        assert ids, found.data
+        return ids[0]
+
+    def new_account(self, account_type: str = "user") -> Account:
+        """A fresh account."""
+        return self.service.account(account_type)
+
+    def new_sample(self, kind: str = "faces", account: Account | None = None) -> str:
+        """A fresh sample."""
+        image = self.sample if kind == "faces" else encoded(np.full((256, 128, 3), 99, np.uint8))
+        headers = {"content-type": "image/jpeg"}
+        made = self.rest.send("POST", f"/6/samples/{kind}", image, headers, account or self.owner)
+        assert made.status == 201, made.data
+        return made.text("sample_id")
+
+    def new_list(self, account: Account | None = None) -> str:
+        """A fresh list."""
+        return self.make("/6/lists", {"user_data": "the list"}, account).text("list_id")
+
+    def new_attribute(self, account: Account | None = None) -> str:
+        """A fresh attribute with a descriptor of every version and basic attributes."""
+        return self.make(f"/6/attributes?ttl={LONG}", self.attribute_body(), account).text("attribute_id")
+
+    def new_face(self, attribute: object = ..., account: Account | None = None) -> str:
+        """A fresh face, in the list and with a descriptor unless told otherwise."""
+        body = {"external_id": "person-1", "user_data": "the face", "avatar": "/6/images/1", "event_id": EVENT}
+        given = self.attribute_body() if attribute is ... else attribute
+        lists = {"lists": [self.list_id]} if account is None else {}
+        whole: dict[str, object] = {**body, **lists, **({"attribute": given} if given is not None else {})}
+        return self.make("/6/faces", whole, account).text("face_id")
+
+    def attribute_body(self) -> dict[str, object]:
+        """An attribute as a request gives it."""
+        brought = [(version, bytes([1, 2, 3, 4]) * (size // 4)) for version, size in BROUGHT.items()]
+        return {
+            "face_descriptors": [
+                {"descriptor": base64.b64encode(data).decode(), "version": version}
+                for version, data in [(OWN_VERSION, self.descriptor), *brought]
+            ],
+            "face_descriptor_samples": [self.sample_id],
+            "basic_attributes": {"age": 33, "gender": 1, "ethnicity": 4},
+            "basic_attributes_samples": [self.sample_id],
+        }
+
+    def scrubbed(self, answer: Answer) -> tuple[int, str]:
+        """Status and body of an answer, with placeholders for ids that are not the world's own, and for times."""
+        text = answer.data.decode("utf-8", "replace")
+        text = UUID.sub(lambda found: found[0] if found[0] in self._stable else "<id>", text)
+        return answer.status, TIME.sub("<time>", text)
+
+    def _described(self, sample_id: str) -> bytes:
+        made = self.rest.send("POST", "/6/extractor", _json([sample_id]), {"content-type": JSON}, self.owner)
+        assert made.status == 201, made.data
+        found = made.json
+        assert isinstance(found, list)
+        attribute = self.get(f"/6/attributes/{found[0]['attribute_id']}").text("face_descriptor")
+        return base64.b64decode(attribute)
+
+
+def sdk(descriptor: bytes, version: int = OWN_VERSION) -> bytes:
+    """A raw descriptor as an SDK descriptor: signature, version, vector."""
+    return b"dp\x00\x00" + struct.pack("<I", version) + descriptor
+
+
+def text(data: bytes) -> str:
+    """Bytes as Base64."""
+    return base64.b64encode(data).decode()
+
+
+def unknown() -> str:
+    """An id that nothing has."""
+    return str(uuid.uuid4())
+
+
+def by_id(references: Sequence[tuple[str, str]]) -> list[Mapping[str, str]]:
+    """References by id, from pairs of type and id."""
+    return [{"id": one, "type": kind} for kind, one in references]
+
+
+def _json(body: object) -> bytes:
+    import json
+
+    return json.dumps(body).encode()
