@@ -41,13 +41,7 @@ local function fail(handle, failure, request)
     headers:replace("content-length", tostring(#text))
     return
   end
-  local body = handle:body(true)
-  if body then
-    headers:replace("content-length", tostring(body:setBytes(text)))
-  else
-    -- headers came without an end, and then no data: there is no buffer to put the text into
-    headers:remove("content-type")
-  end
+  headers:replace("content-length", tostring(handle:body(true):setBytes(text)))
 end
 
 function envoy_on_response(handle)
@@ -61,8 +55,10 @@ function envoy_on_response(handle)
     if request["head"] then
       headers:replace("content-length", length or "0")
     elseif length ~= (headers:get("content-length") or "0") then
-      -- the call failed after its headers were sent
-      fail(handle, ERRORS["default"], request)
+      -- the call failed after its headers were sent; there is no buffer any more to put an error into
+      headers:replace(":status", "500")
+      headers:replace("content-length", "0")
+      headers:remove("content-type")
     elseif status == "204" then
       headers:remove("content-type")
       headers:remove("content-length")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import importlib
 import json
@@ -166,12 +167,11 @@ class Edge:
                 connection.putheader(name, value)
             if isinstance(body, bytes):
                 connection.putheader("content-length", str(len(body)))
-                connection.endheaders(body)
             elif body is not None:
                 connection.putheader("transfer-encoding", "chunked")
-                connection.endheaders(body, encode_chunked=True)
-            else:
-                connection.endheaders()
+            # an answer may come before the body has been taken, and the rest of the body is then refused
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders(body, encode_chunked=not isinstance(body, bytes | None))
             response = connection.getresponse()
             data = response.read()
             return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, data)

@@ -30,7 +30,7 @@ from luna.v6 import (
 from gateway import times
 from gateway.binder import INTEGERS, Binder
 from gateway.documents import read_json, read_msgpack, write_json, write_msgpack
-from gateway.forms import RestField, rest_enum, rest_message
+from gateway.forms import RestField, rest_enum, rest_field, rest_message
 from gateway.render import Renderer
 from server.errors import LunaError
 
@@ -95,7 +95,13 @@ def messages(draw: st.DrawFn, descriptor: Descriptor) -> Message:
 
 def _fill(draw: st.DrawFn, message: Message, known: RestField) -> None:
     if known.map:
-        getattr(message, known.key).update(draw(st.dictionaries(st.text("abc"), st.text("xyz"), max_size=3)))
+        assert known.message is not None
+        valued = rest_field(known.message.fields_by_name["value"])
+        for name in draw(st.lists(st.text("abc"), max_size=3)):
+            if valued.message is not None:
+                getattr(message, known.key)[name].CopyFrom(draw(messages(valued.message)))
+            else:
+                getattr(message, known.key)[name] = draw(values(valued))
     elif known.repeated:
         for _ in range(draw(st.integers(min_value=int(known.filled), max_value=2))):
             if known.message is not None:
