@@ -18,7 +18,7 @@ from engines.engine import DefaultFaceEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from engines.packs.pack import load
-from gateway.handlers import Facade
+from gateway.handlers import rest_handlers
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
 from server.domain.matching import Matching
@@ -178,7 +178,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer)
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
-        server.add_generic_rpc_handlers([*handlers(dispatcher), *Facade(dispatcher).handlers()])
+        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)
+        server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]

@@ -1,6 +1,6 @@
 """The one way that every unary call goes, native or from REST.
 
-open the call -> defaults and limits -> who calls -> the servicer, under the call's deadline -> errors of one kind
+who calls -> open the call -> defaults and limits -> the servicer, all under the call's deadline -> errors of one kind
 """
 
 from __future__ import annotations

@@ -15,13 +15,14 @@ from server.rpc.dispatcher import Context, Dispatcher
 from server.rpc.methods import Method
 from server.rpc.status import status_of
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,46}")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,47}")
+"""Ids that are echoed. The documented form, ten digits, a comma and a UUID, has 47 characters."""
 
 
 def request_id_of(sent: str | None) -> str:
     """The id that a client gave its request, or a new one: Unix seconds, a comma, a random UUID.
 
-    What a client sends is kept where it is printable ASCII without spaces of at most 46 characters, and is
+    What a client sends is kept where it is printable ASCII without spaces of at most 47 characters, and is
     replaced otherwise (reference document, Luna-Request-Id).
     """
     if sent is not None and _REQUEST_ID.fullmatch(sent):

@@ -15,7 +15,15 @@ from server.domain.ids import uuid7
 from server.domain.people import check_content, check_version
 from server.errors import AttributeNotFound
 from server.rpc.calls import current
-from server.services.messages import attribute, basic_attributes, content_from, optional_uuid, texts, uuids
+from server.services.messages import (
+    attribute,
+    basic_attributes,
+    content_from,
+    optional_uuid,
+    texts,
+    uuids,
+    wanted_version,
+)
 
 
 class AttributesService(attributes_pb2_grpc.AttributesServicer):
@@ -53,15 +61,16 @@ class AttributesService(attributes_pb2_grpc.AttributesServicer):
 
     async def ListAttributes(self, request: pb.ListAttributesRequest, context: object) -> pb.ListAttributesResponse:
         """Several attributes."""
+        version = wanted_version(request.descriptor_version) or self._version
         scope = current().principal.reads(optional_uuid(request.account_id))
         found = await self._attributes.get(scope, uuids(dict.fromkeys(request.attribute_ids)))
-        version = request.descriptor_version or self._version
         return pb.ListAttributesResponse(attributes=[attribute(one, version, request.targets) for one in found])
 
     async def GetAttribute(self, request: pb.GetAttributeRequest, context: object) -> pb.Attribute:
         """One attribute."""
+        wanted = wanted_version(request.descriptor_version)
         found = await self._one(current().principal.reads(), request.attribute_id)
-        version = check_version(found.content, request.descriptor_version or None, self._version, found.attribute_id)
+        version = check_version(found.content, wanted, self._version, found.attribute_id)
         return attribute(found, version, request.targets)
 
     async def DeleteAttribute(self, request: pb.DeleteAttributeRequest, context: object) -> pb.DeleteAttributeResponse:

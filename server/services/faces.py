@@ -7,11 +7,20 @@ from uuid import UUID
 from luna.v6 import faces_pb2 as pb
 from luna.v6 import faces_pb2_grpc
 
-from server.domain.faces import FaceChanges, FaceFilter, FaceStore, Keep, Page
+from server.domain.faces import FaceChanges, FaceStore, Keep, Page
 from server.domain.people import AttributeInput, People, check_version
 from server.errors import BadBody, FaceNotFound, FacesNotFound
 from server.rpc.calls import current
-from server.services.messages import content_from, face, face_attribute, moment, optional_uuid, texts, uuids
+from server.services.messages import (
+    content_from,
+    face,
+    face_attribute,
+    face_filter,
+    optional_uuid,
+    texts,
+    uuids,
+    wanted_version,
+)
 
 
 class FacesService(faces_pb2_grpc.FacesServicer):
@@ -40,7 +49,7 @@ class FacesService(faces_pb2_grpc.FacesServicer):
     async def ListFaces(self, request: pb.ListFacesRequest, context: object) -> pb.ListFacesResponse:
         """A page of faces."""
         scope = current().principal.reads(optional_uuid(request.account_id))
-        found = await self._faces.find(scope, _where(request), Page(request.page, request.page_size))
+        found = await self._faces.find(scope, face_filter(request), Page(request.page, request.page_size))
         return pb.ListFacesResponse(faces=[face(one, request.targets) for one in found])
 
     async def DeleteFaces(self, request: pb.DeleteFacesRequest, context: object) -> pb.DeleteFacesResponse:
@@ -53,7 +62,7 @@ class FacesService(faces_pb2_grpc.FacesServicer):
     async def CountFaces(self, request: pb.CountFacesRequest, context: object) -> pb.CountFacesResponse:
         """How many faces pass a filter."""
         scope = current().principal.reads(optional_uuid(request.account_id))
-        return pb.CountFacesResponse(faces_count=await self._faces.count(scope, _where(request)))
+        return pb.CountFacesResponse(faces_count=await self._faces.count(scope, face_filter(request)))
 
     async def CountFacesWithAttributes(
         self, request: pb.CountFacesWithAttributesRequest, context: object
@@ -96,9 +105,9 @@ class FacesService(faces_pb2_grpc.FacesServicer):
         self, request: pb.GetFaceAttributeRequest, context: object
     ) -> pb.GetFaceAttributeResponse:
         """The attribute of a face."""
-        face_id = UUID(request.face_id)
+        face_id, wanted = UUID(request.face_id), wanted_version(request.descriptor_version)
         found = await self._people.attribute(current().principal.reads(), face_id)
-        version = check_version(found.content, request.descriptor_version or None, self._version, face_id)
+        version = check_version(found.content, wanted, self._version, face_id)
         return pb.GetFaceAttributeResponse(attributes=face_attribute(found, version, request.targets))
 
     async def DeleteFaceAttribute(
@@ -114,20 +123,6 @@ class FacesService(faces_pb2_grpc.FacesServicer):
         """The samples that a face's attribute came from."""
         samples = await self._people.samples(current().principal.reads(), UUID(request.face_id))
         return pb.GetFaceAttributeSamplesResponse(samples=texts(samples))
-
-
-def _where(request: pb.ListFacesRequest | pb.CountFacesRequest) -> FaceFilter:
-    return FaceFilter(
-        face_ids=uuids(request.face_ids) if request.face_ids else None,
-        external_ids=tuple(request.external_ids) if request.external_ids else None,
-        event_id=optional_uuid(request.event_id),
-        list_id=optional_uuid(request.list_id),
-        user_data=request.user_data or None,
-        create_time_gte=moment(request.create_time_gte) if request.HasField("create_time_gte") else None,
-        create_time_lt=moment(request.create_time_lt) if request.HasField("create_time_lt") else None,
-        face_id_gte=optional_uuid(request.face_id_gte),
-        face_id_lt=optional_uuid(request.face_id_lt),
-    )
 
 
 def _attribute(message: pb.FaceAttributeInput) -> AttributeInput:

@@ -8,7 +8,6 @@ from luna.v6 import attributes_pb2, faces_pb2, matcher_pb2_grpc
 from luna.v6 import matcher_pb2 as pb
 
 from server.domain.descriptors import Descriptor
-from server.domain.faces import FaceFilter
 from server.domain.matching import (
     AttributeCandidates,
     Candidates,
@@ -20,7 +19,7 @@ from server.domain.matching import (
 )
 from server.errors import BadBody, NoDescriptorInXpk
 from server.rpc.calls import current
-from server.services.messages import attribute, descriptor_from, face, moment, optional_uuid, uuids
+from server.services.messages import attribute, descriptor_from, face, face_filter, optional_uuid, uuids
 
 _KINDS = {
     pb.REFERENCE_TYPE_FACE: ReferenceKind.FACE,
@@ -152,27 +151,13 @@ def _candidates(block: pb.Candidates, position: int) -> Candidates:
     match block.WhichOneof("filters"):
         case "faces":
             account_id = optional_uuid(block.faces.account_id)
-            return FaceCandidates(_where(block.faces), account_id, block.limit, block.threshold)
+            return FaceCandidates(face_filter(block.faces), account_id, block.limit, block.threshold)
         case "attributes":
             ids = tuple(dict.fromkeys(uuids(block.attributes.attribute_ids)))
             account_id = optional_uuid(block.attributes.account_id)
             return AttributeCandidates(ids, account_id, block.limit, block.threshold)
         case _:
             raise BadBody(field=f"candidates.{position}.filters", message="filters are needed")
-
-
-def _where(filters: pb.FaceCandidates) -> FaceFilter:
-    return FaceFilter(
-        face_ids=uuids(filters.face_ids) if filters.face_ids else None,
-        external_ids=tuple(filters.external_ids) if filters.external_ids else None,
-        event_id=optional_uuid(filters.event_id),
-        list_id=optional_uuid(filters.list_id),
-        user_data=filters.user_data or None,
-        create_time_gte=moment(filters.create_time_gte) if filters.HasField("create_time_gte") else None,
-        create_time_lt=moment(filters.create_time_lt) if filters.HasField("create_time_lt") else None,
-        face_id_gte=optional_uuid(filters.face_id_gte),
-        face_id_lt=optional_uuid(filters.face_id_lt),
-    )
 
 
 def _check_targets(block: pb.Candidates, position: int) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from luna import options_pb2
-from luna.v6 import attributes_pb2, errors_pb2, faces_pb2, images_pb2, lists_pb2
+from luna.v6 import attributes_pb2, errors_pb2, faces_pb2, images_pb2, lists_pb2, matcher_pb2
 
 from server.domain.attributes import (
     AttributeContent,
@@ -21,10 +21,10 @@ from server.domain.attributes import (
     Gender,
     TemporaryAttribute,
 )
-from server.domain.descriptors import Descriptor
-from server.domain.faces import Face, FaceList
+from server.domain.descriptors import SPECS, Descriptor
+from server.domain.faces import Face, FaceFilter, FaceList
 from server.domain.vision import Eye, EyeState, Point, Rect
-from server.errors import BadBody, LunaError, WrongDescriptorLength
+from server.errors import BadBody, BadQuery, LunaError, WrongDescriptorLength
 
 GENDERS = {attributes_pb2.GENDER_FEMALE: Gender.FEMALE, attributes_pb2.GENDER_MALE: Gender.MALE}
 ETHNICITIES = {
@@ -138,6 +138,18 @@ def descriptor_from(message: attributes_pb2.DescriptorInput) -> Descriptor:
     return Descriptor.raw(message.version, message.descriptor)
 
 
+def wanted_version(number: int) -> int | None:
+    """The descriptor version that a request asks to see; None where it names none.
+
+    Raises:
+        BadQuery: no such version.
+    """
+    if number and number not in SPECS:
+        allowed = ", ".join(map(str, SPECS))
+        raise BadQuery(field="descriptor_version", message=f"{number} is no version, allowed are: {allowed}")
+    return number or None
+
+
 def content_from(
     message: attributes_pb2.CreateAttributeRequest | faces_pb2.FaceAttributeInput,
 ) -> AttributeContent:
@@ -228,6 +240,23 @@ def keep_targets(message: Message) -> None:
 def word_of(enum: EnumDescriptor, number: int) -> str:
     """The word that REST has for a value of an enum."""
     return str(enum.values_by_number[number].GetOptions().Extensions[options_pb2.value].word)
+
+
+def face_filter(
+    message: faces_pb2.ListFacesRequest | faces_pb2.CountFacesRequest | matcher_pb2.FaceCandidates,
+) -> FaceFilter:
+    """The conditions on faces that a request names; absent and empty ones select everything."""
+    return FaceFilter(
+        face_ids=uuids(message.face_ids) if message.face_ids else None,
+        external_ids=tuple(message.external_ids) if message.external_ids else None,
+        event_id=optional_uuid(message.event_id),
+        list_id=optional_uuid(message.list_id),
+        user_data=message.user_data or None,
+        create_time_gte=moment(message.create_time_gte) if message.HasField("create_time_gte") else None,
+        create_time_lt=moment(message.create_time_lt) if message.HasField("create_time_lt") else None,
+        face_id_gte=optional_uuid(message.face_id_gte),
+        face_id_lt=optional_uuid(message.face_id_lt),
+    )
 
 
 def face_list(value: FaceList) -> lists_pb2.List:

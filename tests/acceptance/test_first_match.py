@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import requests
-
 from luna.v6 import matcher_pb2, matcher_pb2_grpc
+
 from tests.service import Account, Service
 
 ENOUGH = 0.73
@@ -57,9 +57,7 @@ def test_a_person_is_found_again_and_gone_once_deleted(service: Service, account
         stub = matcher_pb2_grpc.MatcherStub(channel)
         request = matcher_pb2.MatchFacesRequest(
             references=[matcher_pb2.Reference(id=again, type=matcher_pb2.REFERENCE_TYPE_FACE)],
-            candidates=[
-                matcher_pb2.Candidates(faces=matcher_pb2.FaceCandidates(list_id=list_id), limit=10)
-            ],
+            candidates=[matcher_pb2.Candidates(faces=matcher_pb2.FaceCandidates(list_id=list_id), limit=10)],
         )
         native = stub.MatchFaces(request, metadata=account.metadata, timeout=60)
         found = native.matches[0].matches[0].result

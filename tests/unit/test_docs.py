@@ -27,6 +27,9 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
     for page in pages:
         text = page.read_text()
         linked = [page.parent / target for target in re.findall(r"\]\(([^)#:]+)\)", text)]
-        named = [ROOT / name for name in re.findall(r"`((?:docs|server|storage|engines|gateway|envoy|tests)/[\w/.-]+)`", text)]
+        named = [
+            ROOT / name
+            for name in re.findall(r"`((?:docs|server|storage|engines|gateway|envoy|tests)/[\w/.-]+)`", text)
+        ]
         lost += [f"{page.name}: {one}" for one in (*linked, *named) if not one.exists()]
     assert lost == []

@@ -11,7 +11,6 @@ import pytest
 from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
-
 from luna import options_pb2
 
 ROOT = Path(__file__).resolve().parent.parent.parent / "protos"
