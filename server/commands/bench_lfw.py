@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.commands.bench_metrics import Floats, accuracies, allowed, auc, tar_at_far
-from server.commands.client import Belongings, CallFailed, Client, ClientError
+from server.commands.client import Belongings, CallFailed, Client, ClientError, complain
 from server.domain.descriptors import SPECS
 
 IN_FLIGHT = 4
@@ -82,8 +82,7 @@ def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> i
             described = describe(client, pairs / "images", paths(chosen), console)
             compared = compare(client, chosen, described)
     except (ClientError, BadPairs, OSError) as error:
-        for line in (str(error), *getattr(error, "__notes__", ())):
-            console.print(line, style="red", markup=False, highlight=False)
+        complain(error)
         return 1
     console.print(report(chosen, described, compared), markup=False, highlight=False, soft_wrap=True)
     return 0

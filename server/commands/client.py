@@ -31,6 +31,7 @@ from luna.v6 import (
     samples_pb2,
     samples_pb2_grpc,
 )
+from rich.console import Console
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -49,6 +50,13 @@ _FOREIGN = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}
 
 class ClientError(Exception):
     """Something that ends a command, said for the person who ran it."""
+
+
+def complain(error: BaseException) -> None:
+    """Print an error and its notes on standard error."""
+    console = Console(stderr=True)
+    for line in (str(error), *getattr(error, "__notes__", ())):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 class Unreachable(ClientError):

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from server.commands import demo_pictures as pictures
-from server.commands.client import Belongings, Client, ClientError
+from server.commands.client import Belongings, Client, ClientError, complain
 from server.commands.demo_pictures import Box, Cell, PicturesMissing, Portrait
 
 THRESHOLD = 0.73
@@ -68,14 +68,13 @@ def run(target: str, credentials: tuple[str, str], out: Path) -> int:
     console = Console()
     try:
         both = pictures.portraits()
-        out.mkdir(parents=True, exist_ok=True)
         with Client(target, credentials) as client, Belongings(client) as made:
+            out.mkdir(parents=True, exist_ok=True)
             demonstration = Demonstration(client, made)
             known = demonstration.enrol(both)
             trials = demonstration.recognise(known)
     except (ClientError, PicturesMissing, NoFace, OSError) as error:
-        for line in (str(error), *getattr(error, "__notes__", ())):
-            console.print(line, style="red", markup=False, highlight=False)
+        complain(error)
         return 1
     drawn = _draw(known, trials, out)
     console.print(_table(trials))

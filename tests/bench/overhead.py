@@ -40,8 +40,8 @@ from server.commands.client import Belongings, Client
 from server.settings import Engine, Settings
 
 WIDTH, HEIGHT = 640, 480
-ROUNDS = 4
-SLICE_SECONDS = 0.6
+ROUNDS = 8
+SLICE_SECONDS = 0.3
 """How long a row is measured in each round: rows take turns, so that what else the machine does hits all alike."""
 
 THREADS = (1, 2)
@@ -219,7 +219,7 @@ def descriptor_session(pack: Pack, threads: int) -> onnxruntime.InferenceSession
 
 
 def dlib_network() -> Path:
-    """The network's file, in the package that the default pack is made from: its code needs a setuptools of the past."""
+    """The network's file, in the package that the default pack is made from: that one's code cannot be imported."""
     found = find_spec("face_recognition_models")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("face_recognition_models is not installed")
@@ -228,11 +228,11 @@ def dlib_network() -> Path:
 
 def table(measured: Sequence[Row]) -> Table:
     """Medians, and what each way takes more than the engine alone, or less."""
-    shown = Table(title="Median of one call in ms", box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(title="Median of one call in ms", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     shown.add_column("", no_wrap=True)
     shown.add_column("", no_wrap=True)
     for count in THREADS:
-        shown.add_column(f"{count} thread{'s' if count > 1 else ''}", justify="right")
+        shown.add_column(f"{count} thread{'s' if count > 1 else ''}", justify="right", no_wrap=True)
     shown.add_column("over engine", justify="right")
     shown.add_column("calls", justify="right")
     engine = {row.task: median(row, 1) for row in measured if row.way == "Luna's engine alone"}

@@ -82,7 +82,7 @@ def test_the_two_folds_of_lfw_are_read_whole() -> None:
 
 def test_a_missing_folder_is_told_and_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("127.0.0.1:1", ("login", "password"), tmp_path, 0) == 1
-    assert "pairs.txt" in capsys.readouterr().out
+    assert "pairs.txt" in capsys.readouterr().err
 
 
 def face(sample_id: str, x: int, y: int, side: int) -> samples_pb2.DetectedSample:
