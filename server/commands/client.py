@@ -44,9 +44,6 @@ CLEANUP_SECONDS = 10.0
 
 _SILENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
-_FOREIGN = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}
-"""How servers that are not Luna's, or not gRPC's, answer to a greeting."""
-
 
 class ClientError(Exception):
     """Something that ends a command, said for the person who ran it."""
@@ -69,17 +66,19 @@ class CallFailed(ClientError):
     Attributes:
         code: gRPC's status code.
         reason: Luna's reason, or the name of the code where the answer is not Luna's.
+        from_luna: true where it carries Luna's details.
         retry_after: seconds after which the call may be tried again; None where that does not help.
     """
 
     def __init__(self, call: str, error: grpc.RpcError) -> None:
         self.code: grpc.StatusCode = error.code()
         self.reason = self.code.name
+        self.from_luna = False
         self.retry_after: float | None = None
         fields = ""
         for detail in _details(error):
             if isinstance(detail, error_details_pb2.ErrorInfo):
-                self.reason = detail.reason
+                self.reason, self.from_luna = detail.reason, True
             elif isinstance(detail, error_details_pb2.RetryInfo):
                 self.retry_after = detail.retry_delay.ToMilliseconds() / 1000
             elif isinstance(detail, error_details_pb2.BadRequest):
@@ -130,7 +129,7 @@ class Client:
             if error.code in _SILENT:
                 message = f"no service answers at {self._target}: is `luna up` running there?"
                 raise Unreachable(message) from None
-            if error.code in _FOREIGN:
+            if not error.from_luna:
                 message = f"what answers at {self._target} is not Luna's gRPC port"
                 raise Unreachable(message) from None
             raise

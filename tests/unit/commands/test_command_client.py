@@ -144,6 +144,27 @@ def test_another_grpc_service_is_not_taken_for_luna() -> None:
         pass
 
 
+def test_a_server_that_fails_without_lunas_details_is_not_taken_for_luna() -> None:
+    # Envoy's REST port answers to gRPC with a plain HTTP status, which the client sees as INTERNAL or UNKNOWN
+    class Broken(platform_pb2_grpc.PlatformServicer):
+        def GetVersion(  # noqa: N802
+            self, request: Message, context: grpc.ServicerContext
+        ) -> platform_pb2.GetVersionResponse:
+            context.abort(grpc.StatusCode.INTERNAL, "Received http2 header with status: 400")
+            raise AssertionError
+
+        def CheckHealth(self, request: Message, context: object) -> platform_pb2.CheckHealthResponse:  # noqa: N802
+            return platform_pb2.CheckHealthResponse()
+
+    broken = Broken()
+    with (
+        serving(lambda server: platform_pb2_grpc.add_PlatformServicer_to_server(broken, server)) as address,
+        pytest.raises(Unreachable, match="not Luna's"),
+        Client(address, ("a", "b")),
+    ):
+        pass
+
+
 def test_belongings_are_deleted_last_first(client: Client, answers: Answers) -> None:
     with Belongings(client) as made:
         for sample_id in "abc":
