@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from server.commands.bench_metrics import Floats, accuracies, allowed, auc, tar_at_far
-from server.commands.client import Belongings, CallFailed, Client, ClientError, complain
-from server.domain.descriptors import SPECS
+from server.commands.client import Belongings, Client, ClientError, complain
 
 IN_FLIGHT = 4
 """Batches of images that are worked on at the same time."""
@@ -32,9 +31,6 @@ IMAGES_PER_CALL = 8
 
 PAIRS_PER_CALL = 64
 """Pairs of one call of the matcher, which compares each of them with all."""
-
-FIRST_OF_LUNA = 1001
-"""Descriptor versions of Luna's own begin here."""
 
 FARS = (1e-2, 1e-3)
 
@@ -267,38 +263,16 @@ def _extract(client: Client, made: Belongings, by_sample: Mapping[str, str]) -> 
     extracted = client.call(client.attributes.ExtractAttributes, wanted).attributes
     for one in extracted:
         made.attribute(one.attribute_id)
-    version = _version(client, extracted[0].attribute_id)
     listed = client.call(
         client.attributes.ListAttributes,
         attributes_pb2.ListAttributesRequest(
             attribute_ids=[one.attribute_id for one in extracted],
             targets=[attributes_pb2.ATTRIBUTE_FIELD_ATTRIBUTE_ID, attributes_pb2.ATTRIBUTE_FIELD_FACE_DESCRIPTOR],
-            descriptor_version=version,
         ),
     ).attributes
     descriptors = {one.attribute_id: one.face_descriptor for one in listed}
-    return {by_sample[one.samples[0]]: descriptors[one.attribute_id] for one in extracted}, version
-
-
-def _version(client: Client, attribute_id: str) -> int:
-    """The version of the server's own descriptors: the answers do not tell it, but asking for another one fails."""
-    failure: CallFailed | None = None
-    for version in (version for version in SPECS if version >= FIRST_OF_LUNA):
-        request = attributes_pb2.GetAttributeRequest(
-            attribute_id=attribute_id,
-            targets=[attributes_pb2.ATTRIBUTE_FIELD_FACE_DESCRIPTOR],
-            descriptor_version=version,
-        )
-        try:
-            client.call(client.attributes.GetAttribute, request)
-        except CallFailed as error:
-            if error.reason != "DESCRIPTOR_NOT_FOUND":
-                raise
-            failure = error
-        else:
-            return version
-    message = "the server's descriptors have none of the versions that are known here"
-    raise ClientError(message) from failure
+    described = {by_sample[one.samples[0]]: descriptors[one.attribute_id] for one in extracted}
+    return described, listed[0].descriptor_version
 
 
 def _size(path: str, content: bytes) -> tuple[int, int]:

@@ -185,6 +185,8 @@ def attribute(
     if content.basic_attributes is not None:
         message.basic_attributes.CopyFrom(basic_attributes(content.basic_attributes))
     keep_targets(message)
+    if message.HasField("face_descriptor"):
+        message.descriptor_version = version
     return message
 
 
@@ -204,6 +206,8 @@ def face_attribute(
     if content.basic_attributes is not None:
         message.basic_attributes.CopyFrom(basic_attributes(content.basic_attributes))
     keep_targets(message)
+    if message.HasField("face_descriptor"):
+        message.descriptor_version = version
     return message
 
 

@@ -725,8 +725,11 @@ class FaceAttribute(_message.Message):
     FACE_DESCRIPTOR_FIELD_NUMBER: _builtins.int
     FACE_DESCRIPTOR_SAMPLES_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_VERSION_FIELD_NUMBER: _builtins.int
     face_descriptor: _builtins.bytes
     """Raw descriptor of the version that was asked for; absent where there is none."""
+    descriptor_version: _builtins.int
+    """Version of `face_descriptor`; 0 without one."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made, to the microsecond."""
@@ -756,10 +759,11 @@ class FaceAttribute(_message.Message):
         face_descriptor: _builtins.bytes | None = ...,
         face_descriptor_samples: _abc.Iterable[_builtins.str] | None = ...,
         targets: _abc.Iterable[Global___FaceAttributeField.ValueType] | None = ...,
+        descriptor_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_face_descriptor", b"_face_descriptor", "basic_attributes", b"basic_attributes", "create_time", b"create_time", "face_descriptor", b"face_descriptor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_face_descriptor", b"_face_descriptor", "basic_attributes", b"basic_attributes", "basic_attributes_samples", b"basic_attributes_samples", "create_time", b"create_time", "face_descriptor", b"face_descriptor", "face_descriptor_samples", b"face_descriptor_samples", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_face_descriptor", b"_face_descriptor", "basic_attributes", b"basic_attributes", "basic_attributes_samples", b"basic_attributes_samples", "create_time", b"create_time", "descriptor_version", b"descriptor_version", "face_descriptor", b"face_descriptor", "face_descriptor_samples", b"face_descriptor_samples", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__basic_attributes: _TypeAlias = _typing.Literal["basic_attributes"]  # noqa: Y015
     _WhichOneofArgType__basic_attributes: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes"]  # noqa: Y015
