@@ -166,6 +166,41 @@ async def test_nothing_of_another_account_is_seen_or_changed(
     assert await members(faces, 7) == [1]
 
 
+@pytest.mark.parametrize("faces_descend", [False, True])
+@pytest.mark.parametrize("members_descend", [False, True])
+async def test_removing_a_list_and_removing_its_faces_at_once_do_not_deadlock(
+    faces: PostgresFaceStore, lists: PostgresListStore, database: Database, faces_descend: bool, members_descend: bool
+) -> None:
+    """Both reach the same rows, from two sides and in the order of the plan; a lock in the middle makes them meet."""
+    ids = [number(value) for value in range(60)]
+    await lists.create(a_list(100))
+    for face_id in sorted(ids, reverse=faces_descend):
+        await faces.create(NewFace(a_face(face_id.int)))
+    for face_id in sorted(ids, reverse=members_descend):
+        await lists.attach(OUR_SCOPE, number(100), [face_id], LATER)
+    async with database.transaction() as middle:
+        await middle.execute(text("SELECT FROM list_faces WHERE face_id = :face_id FOR UPDATE"), {"face_id": ids[30]})
+        removals = asyncio.gather(
+            faces.remove(OUR_SCOPE, ids, ignore_missing=False),
+            lists.remove(OUR_SCOPE, [number(100)], with_faces=False),
+        )
+        await until_two_wait(database)
+    await removals
+    assert await faces.count(EVERYONE, FaceFilter()) == await lists.count(EVERYONE, ListFilter()) == 0
+
+
+async def until_two_wait(database: Database) -> None:
+    """Return once two connections wait for locks."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    for _ in range(500):
+        if (await database.fetch(waiting))[0][0] == 2:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("nobody waits")
+
+
 async def test_operations_that_meet_do_not_deadlock(faces: PostgresFaceStore, lists: PostgresListStore) -> None:
     """Twelve clients attach, detach, make and remove the same few faces and lists, in every order."""
     chance = random.Random(7)
