@@ -253,7 +253,7 @@ class _Object:
         for name, item in value.items():
             member = self.members.get(name)
             if member is None:
-                raise BadBody(field=joined(path, name), message="extra fields are not permitted")
+                raise BadBody(field=joined(path, name), message="extra fields not permitted")
             member(message, item, joined(path, name))
         for name in self.needed:
             if name not in value:

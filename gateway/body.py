@@ -99,7 +99,7 @@ class Body:
         given: set[str] = set()
         for part in split(data, media.parameters.get("boundary", "")):
             if part.name not in self._parts:
-                raise BadBody(field=part.name, message="extra fields are not permitted")
+                raise BadBody(field=part.name, message="extra fields not permitted")
             known, fill = self._parts[part.name]
             if part.name in given and not known.repeated:
                 raise BadMultipart(message=f"part '{part.name}' is given twice")

@@ -186,7 +186,7 @@ def _only(item: object, known: set[str], path: str) -> None:
         raise BadBody(field=path, message="object expected")
     for name in item:
         if name not in known:
-            raise BadBody(field=joined(path, name), message="extra fields are not permitted")
+            raise BadBody(field=joined(path, name), message="extra fields not permitted")
 
 
 _SOURCES = {"url", "sample_id", "image"}
