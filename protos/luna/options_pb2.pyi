@@ -47,6 +47,8 @@ class _BodyFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BodyForm.Val
     """multipart/form-data whose parts are named like the message's fields; application/json parts hold JSON values,
     application/octet-stream parts hold bytes.
     """
+    BODY_FORM_BYTES: _BodyForm.ValueType  # 6
+    """Bytes of any type, for a field of bytes; their type goes to the field `content_type`."""
 
 class BodyForm(_BodyForm, metaclass=_BodyFormEnumTypeWrapper):
     """A form of a request's body. The field that takes it is `body` of the HTTP rule; "*" is the whole message."""
@@ -66,6 +68,8 @@ BODY_FORM_MULTIPART: BodyForm.ValueType  # 5
 """multipart/form-data whose parts are named like the message's fields; application/json parts hold JSON values,
 application/octet-stream parts hold bytes.
 """
+BODY_FORM_BYTES: BodyForm.ValueType  # 6
+"""Bytes of any type, for a field of bytes; their type goes to the field `content_type`."""
 Global___BodyForm: _TypeAlias = BodyForm  # noqa: Y015
 
 @_typing.final
@@ -82,6 +86,8 @@ class Rest(_message.Message):
     MSGPACK_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     REDIRECTS_FIELD_NUMBER: _builtins.int
+    HEADER_PREFIX_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of success; 200 where it is 0. With 204 there is no body."""
     location: _builtins.str
@@ -93,7 +99,13 @@ class Rest(_message.Message):
     msgpack: _builtins.bool
     """The response is msgpack instead of JSON where Accept asks for it."""
     content: _builtins.bool
-    """The response is the bytes of its field `data`, with the type of its field `content_type`."""
+    """The response is the bytes of its field `data`, with the type of its field `content_type`; its field `filename`, if
+    there is one, makes it an attachment.
+    """
+    header_prefix: _builtins.str
+    """Headers with this prefix, in lower case, are the map `meta` of the request, and of the response."""
+    text: _builtins.bool
+    """The response is text/plain instead of JSON where Accept asks for it: a line for each member."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___BodyForm.ValueType]:
         """Forms of the request's body; JSON alone where none is named."""
@@ -113,10 +125,12 @@ class Rest(_message.Message):
         msgpack: _builtins.bool = ...,
         content: _builtins.bool = ...,
         redirects: _abc.Iterable[_builtins.str] | None = ...,
+        header_prefix: _builtins.str = ...,
+        text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,12 +146,15 @@ class Access(_message.Message):
     NO_TOKEN_FIELD_NUMBER: _builtins.int
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
     open: _builtins.bool
     """No authorization is needed, and none is looked at."""
     no_token: _builtins.bool
     """A token is not enough: login and password, or the account header where it is switched on."""
     changes: _builtins.bool
-    """The method changes data."""
+    """The method changes data; it is written into the audit trail."""
+    resource: _builtins.str
+    """Part of the service that a token's `resources` must name: sdk, iso or liveness."""
     @_builtins.property
     def permissions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Permission]:
         """What a token must allow; all of it."""
@@ -149,10 +166,11 @@ class Access(_message.Message):
         no_token: _builtins.bool = ...,
         permissions: _abc.Iterable[Global___Permission] | None = ...,
         changes: _builtins.bool = ...,
+        resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "no_token", b"no_token", "open", b"open", "permissions", b"permissions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "no_token", b"no_token", "open", b"open", "permissions", b"permissions", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

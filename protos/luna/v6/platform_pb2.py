@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from luna import options_pb2 as luna_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luna/v6/platform.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x12luna/options.proto\"\x13\n\x11GetVersionRequest\"W\n\x0eServiceVersion\x12\x10\n\x03\x61pi\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05major\x18\x02 \x01(\x05\x12\r\n\x05minor\x18\x03 \x01(\x05\x12\r\n\x05patch\x18\x04 \x01(\x05\x42\x06\n\x04_api\"\xae\x06\n\x12GetVersionResponse\x12>\n\x08platform\x18\x01 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x13\x8a\xb5\x18\x0f\n\rLUNA PLATFORM\x12\x34\n\x03\x61pi\x18\x02 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x0e\x8a\xb5\x18\n\n\x08luna-api\x12\x38\n\x05\x66\x61\x63\x65s\x18\x03 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x10\x8a\xb5\x18\x0c\n\nluna-faces\x12T\n\rfaces_samples\x18\x04 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB$\x8a\xb5\x18 \n\x1eluna-image-store-faces-samples\x12V\n\x0e\x62odies_samples\x18\x05 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB%\x8a\xb5\x18!\n\x1fluna-image-store-bodies-samples\x12\x46\n\x06images\x18\x06 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x1d\x8a\xb5\x18\x19\n\x17luna-image-store-images\x12>\n\x08handlers\x18\x07 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x13\x8a\xb5\x18\x0f\n\rluna-handlers\x12\x38\n\x05tasks\x18\x08 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x10\x8a\xb5\x18\x0c\n\nluna-tasks\x12\x42\n\x07matcher\x18\t \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x18\x8a\xb5\x18\x14\n\x12luna-matcher-proxy\x12;\n\x03sdk\x18\n \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x15\x8a\xb5\x18\x11\n\x0fluna-remote-sdk\x12:\n\x06\x65vents\x18\x0b \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x11\x8a\xb5\x18\r\n\x0bluna-events\x12;\n\x07lambdas\x18\x0c \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x11\x8a\xb5\x18\r\n\x0bluna-lambda\"[\n\x12\x43heckHealthRequest\x12+\n\x15include_luna_services\x18\x01 \x01(\x08\x42\x07\x8a\xb5\x18\x03\"\x01\x30H\x00\x88\x01\x01\x42\x18\n\x16_include_luna_services\"-\n\x13\x43heckHealthResponse\x12\x16\n\x0e\x65xecution_time\x18\x01 \x01(\x01\x32\x82\x02\n\x08Platform\x12k\n\nGetVersion\x12\x1a.luna.v6.GetVersionRequest\x1a\x1b.luna.v6.GetVersionResponse\"$\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x08/versionZ\x0c\x12\n/6/version\x12\x88\x01\n\x0b\x43heckHealth\x12\x1b.luna.v6.CheckHealthRequest\x1a\x1c.luna.v6.CheckHealthResponse\">\x8a\xb5\x18\x0e\x42\x0c/healthcheck\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x0e/6/healthcheckZ\x0e\x12\x0c/healthcheckb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luna/v6/platform.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x12luna/options.proto\"\x13\n\x11GetVersionRequest\"W\n\x0eServiceVersion\x12\x10\n\x03\x61pi\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05major\x18\x02 \x01(\x05\x12\r\n\x05minor\x18\x03 \x01(\x05\x12\r\n\x05patch\x18\x04 \x01(\x05\x42\x06\n\x04_api\"\xae\x06\n\x12GetVersionResponse\x12>\n\x08platform\x18\x01 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x13\x8a\xb5\x18\x0f\n\rLUNA PLATFORM\x12\x34\n\x03\x61pi\x18\x02 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x0e\x8a\xb5\x18\n\n\x08luna-api\x12\x38\n\x05\x66\x61\x63\x65s\x18\x03 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x10\x8a\xb5\x18\x0c\n\nluna-faces\x12T\n\rfaces_samples\x18\x04 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB$\x8a\xb5\x18 \n\x1eluna-image-store-faces-samples\x12V\n\x0e\x62odies_samples\x18\x05 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB%\x8a\xb5\x18!\n\x1fluna-image-store-bodies-samples\x12\x46\n\x06images\x18\x06 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x1d\x8a\xb5\x18\x19\n\x17luna-image-store-images\x12>\n\x08handlers\x18\x07 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x13\x8a\xb5\x18\x0f\n\rluna-handlers\x12\x38\n\x05tasks\x18\x08 \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x10\x8a\xb5\x18\x0c\n\nluna-tasks\x12\x42\n\x07matcher\x18\t \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x18\x8a\xb5\x18\x14\n\x12luna-matcher-proxy\x12;\n\x03sdk\x18\n \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x15\x8a\xb5\x18\x11\n\x0fluna-remote-sdk\x12:\n\x06\x65vents\x18\x0b \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x11\x8a\xb5\x18\r\n\x0bluna-events\x12;\n\x07lambdas\x18\x0c \x01(\x0b\x32\x17.luna.v6.ServiceVersionB\x11\x8a\xb5\x18\r\n\x0bluna-lambda\"[\n\x12\x43heckHealthRequest\x12+\n\x15include_luna_services\x18\x01 \x01(\x08\x42\x07\x8a\xb5\x18\x03\"\x01\x30H\x00\x88\x01\x01\x42\x18\n\x16_include_luna_services\"-\n\x13\x43heckHealthResponse\x12\x16\n\x0e\x65xecution_time\x18\x01 \x01(\x01\"\x12\n\x10GetConfigRequest\">\n\x11GetConfigResponse\x12)\n\x08settings\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x14\n\x12GetFeaturesRequest\"\xbd\x02\n\x12\x45stimationFeatures\x12\x10\n\x08liveness\x18\x01 \x01(\x08\x12\x0b\n\x03iso\x18\x02 \x01(\x08\x12\x14\n\x0c\x66\x61\x63\x65_quality\x18\x03 \x01(\x08\x12\x17\n\x0f\x62ody_attributes\x18\x04 \x01(\x08\x12\x14\n\x0cpeople_count\x18\x05 \x01(\x08\x12\x11\n\thead_pose\x18\x06 \x01(\x08\x12\x0f\n\x07quality\x18\x07 \x01(\x08\x12\x13\n\x0blandmarks68\x18\x08 \x01(\x08\x12\x17\n\x0f\x65yes_attributes\x18\t \x01(\x08\x12\x18\n\x10mouth_attributes\x18\n \x01(\x08\x12\x10\n\x08\x65motions\x18\x0b \x01(\x08\x12\x0c\n\x04mask\x18\x0c \x01(\x08\x12\x0f\n\x07glasses\x18\r \x01(\x08\x12\x0c\n\x04gaze\x18\x0e \x01(\x08\x12\x18\n\x10\x62\x61sic_attributes\x18\x0f \x01(\x08\"\x8f\x01\n\x11\x43omponentFeatures\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x08\x12\r\n\x05tasks\x18\x02 \x01(\x08\x12\x0e\n\x06sender\x18\x03 \x01(\x08\x12\x10\n\x08handlers\x18\x04 \x01(\x08\x12\x13\n\x0bimage_store\x18\x05 \x01(\x08\x12\x0e\n\x06lambda\x18\x06 \x01(\x08\x12\x14\n\x0cindex_module\x18\x07 \x01(\x08\"\x88\x01\n\x13GetFeaturesResponse\x12\x0f\n\x07license\x18\x01 \x01(\x08\x12\x30\n\x0b\x65stimations\x18\x02 \x01(\x0b\x32\x1b.luna.v6.EstimationFeatures\x12.\n\ncomponents\x18\x03 \x01(\x0b\x32\x1a.luna.v6.ComponentFeatures2\xd4\x03\n\x08Platform\x12k\n\nGetVersion\x12\x1a.luna.v6.GetVersionRequest\x1a\x1b.luna.v6.GetVersionResponse\"$\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x08/versionZ\x0c\x12\n/6/version\x12\x88\x01\n\x0b\x43heckHealth\x12\x1b.luna.v6.CheckHealthRequest\x1a\x1c.luna.v6.CheckHealthResponse\">\x8a\xb5\x18\x0e\x42\x0c/healthcheck\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02 \x12\x0e/6/healthcheckZ\x0e\x12\x0c/healthcheck\x12k\n\tGetConfig\x12\x19.luna.v6.GetConfigRequest\x1a\x1a.luna.v6.GetConfigResponse\"\'\x8a\xb5\x18\x02P\x01\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x15\x12\t/6/configb\x08settings\x12\x63\n\x0bGetFeatures\x12\x1b.luna.v6.GetFeaturesRequest\x1a\x1c.luna.v6.GetFeaturesResponse\"\x19\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/6/featuresb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,16 +64,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLATFORM'].methods_by_name['GetVersion']._serialized_options = b'\222\265\030\002\010\001\202\323\344\223\002\030\022\010/versionZ\014\022\n/6/version'
   _globals['_PLATFORM'].methods_by_name['CheckHealth']._loaded_options = None
   _globals['_PLATFORM'].methods_by_name['CheckHealth']._serialized_options = b'\212\265\030\016B\014/healthcheck\222\265\030\002\010\001\202\323\344\223\002 \022\016/6/healthcheckZ\016\022\014/healthcheck'
-  _globals['_GETVERSIONREQUEST']._serialized_start=85
-  _globals['_GETVERSIONREQUEST']._serialized_end=104
-  _globals['_SERVICEVERSION']._serialized_start=106
-  _globals['_SERVICEVERSION']._serialized_end=193
-  _globals['_GETVERSIONRESPONSE']._serialized_start=196
-  _globals['_GETVERSIONRESPONSE']._serialized_end=1010
-  _globals['_CHECKHEALTHREQUEST']._serialized_start=1012
-  _globals['_CHECKHEALTHREQUEST']._serialized_end=1103
-  _globals['_CHECKHEALTHRESPONSE']._serialized_start=1105
-  _globals['_CHECKHEALTHRESPONSE']._serialized_end=1150
-  _globals['_PLATFORM']._serialized_start=1153
-  _globals['_PLATFORM']._serialized_end=1411
+  _globals['_PLATFORM'].methods_by_name['GetConfig']._loaded_options = None
+  _globals['_PLATFORM'].methods_by_name['GetConfig']._serialized_options = b'\212\265\030\002P\001\222\265\030\002\010\001\202\323\344\223\002\025\022\t/6/configb\010settings'
+  _globals['_PLATFORM'].methods_by_name['GetFeatures']._loaded_options = None
+  _globals['_PLATFORM'].methods_by_name['GetFeatures']._serialized_options = b'\222\265\030\002\010\001\202\323\344\223\002\r\022\013/6/features'
+  _globals['_GETVERSIONREQUEST']._serialized_start=115
+  _globals['_GETVERSIONREQUEST']._serialized_end=134
+  _globals['_SERVICEVERSION']._serialized_start=136
+  _globals['_SERVICEVERSION']._serialized_end=223
+  _globals['_GETVERSIONRESPONSE']._serialized_start=226
+  _globals['_GETVERSIONRESPONSE']._serialized_end=1040
+  _globals['_CHECKHEALTHREQUEST']._serialized_start=1042
+  _globals['_CHECKHEALTHREQUEST']._serialized_end=1133
+  _globals['_CHECKHEALTHRESPONSE']._serialized_start=1135
+  _globals['_CHECKHEALTHRESPONSE']._serialized_end=1180
+  _globals['_GETCONFIGREQUEST']._serialized_start=1182
+  _globals['_GETCONFIGREQUEST']._serialized_end=1200
+  _globals['_GETCONFIGRESPONSE']._serialized_start=1202
+  _globals['_GETCONFIGRESPONSE']._serialized_end=1264
+  _globals['_GETFEATURESREQUEST']._serialized_start=1266
+  _globals['_GETFEATURESREQUEST']._serialized_end=1286
+  _globals['_ESTIMATIONFEATURES']._serialized_start=1289
+  _globals['_ESTIMATIONFEATURES']._serialized_end=1606
+  _globals['_COMPONENTFEATURES']._serialized_start=1609
+  _globals['_COMPONENTFEATURES']._serialized_end=1752
+  _globals['_GETFEATURESRESPONSE']._serialized_start=1755
+  _globals['_GETFEATURESRESPONSE']._serialized_end=1891
+  _globals['_PLATFORM']._serialized_start=1894
+  _globals['_PLATFORM']._serialized_end=2362
 # @@protoc_insertion_point(module_scope)

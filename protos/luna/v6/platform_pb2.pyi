@@ -5,6 +5,7 @@ The service itself: its version and its health."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -204,3 +205,216 @@ class CheckHealthResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckHealthResponse: _TypeAlias = CheckHealthResponse  # noqa: Y015
+
+@_typing.final
+class GetConfigRequest(_message.Message):
+    """Request of GetConfig."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigRequest: _TypeAlias = GetConfigRequest  # noqa: Y015
+
+@_typing.final
+class GetConfigResponse(_message.Message):
+    """Response of GetConfig."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> _struct_pb2.Struct:
+        """Name of a group of settings, in upper case, to its settings by name."""
+
+    def __init__(
+        self,
+        *,
+        settings: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigResponse: _TypeAlias = GetConfigResponse  # noqa: Y015
+
+@_typing.final
+class GetFeaturesRequest(_message.Message):
+    """Request of GetFeatures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeaturesRequest: _TypeAlias = GetFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class EstimationFeatures(_message.Message):
+    """Estimations that an installed model serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIVENESS_FIELD_NUMBER: _builtins.int
+    ISO_FIELD_NUMBER: _builtins.int
+    FACE_QUALITY_FIELD_NUMBER: _builtins.int
+    BODY_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    PEOPLE_COUNT_FIELD_NUMBER: _builtins.int
+    HEAD_POSE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    LANDMARKS68_FIELD_NUMBER: _builtins.int
+    EYES_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    MOUTH_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EMOTIONS_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    GLASSES_FIELD_NUMBER: _builtins.int
+    GAZE_FIELD_NUMBER: _builtins.int
+    BASIC_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    liveness: _builtins.bool
+    """Presentation attacks."""
+    iso: _builtins.bool
+    """Checks by ISO/IEC 19794-5."""
+    face_quality: _builtins.bool
+    """Checks of the face's picture."""
+    body_attributes: _builtins.bool
+    """Attributes of bodies."""
+    people_count: _builtins.bool
+    """Counting people."""
+    head_pose: _builtins.bool
+    """Head pose."""
+    quality: _builtins.bool
+    """Image quality."""
+    landmarks68: _builtins.bool
+    """68 landmarks."""
+    eyes_attributes: _builtins.bool
+    """Eyes."""
+    mouth_attributes: _builtins.bool
+    """Mouth."""
+    emotions: _builtins.bool
+    """Emotions."""
+    mask: _builtins.bool
+    """Masks."""
+    glasses: _builtins.bool
+    """Glasses."""
+    gaze: _builtins.bool
+    """Direction of the gaze."""
+    basic_attributes: _builtins.bool
+    """Age, gender and ethnicity."""
+    def __init__(
+        self,
+        *,
+        liveness: _builtins.bool = ...,
+        iso: _builtins.bool = ...,
+        face_quality: _builtins.bool = ...,
+        body_attributes: _builtins.bool = ...,
+        people_count: _builtins.bool = ...,
+        head_pose: _builtins.bool = ...,
+        quality: _builtins.bool = ...,
+        landmarks68: _builtins.bool = ...,
+        eyes_attributes: _builtins.bool = ...,
+        mouth_attributes: _builtins.bool = ...,
+        emotions: _builtins.bool = ...,
+        mask: _builtins.bool = ...,
+        glasses: _builtins.bool = ...,
+        gaze: _builtins.bool = ...,
+        basic_attributes: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basic_attributes", b"basic_attributes", "body_attributes", b"body_attributes", "emotions", b"emotions", "eyes_attributes", b"eyes_attributes", "face_quality", b"face_quality", "gaze", b"gaze", "glasses", b"glasses", "head_pose", b"head_pose", "iso", b"iso", "landmarks68", b"landmarks68", "liveness", b"liveness", "mask", b"mask", "mouth_attributes", b"mouth_attributes", "people_count", b"people_count", "quality", b"quality"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimationFeatures: _TypeAlias = EstimationFeatures  # noqa: Y015
+
+@_typing.final
+class ComponentFeatures(_message.Message):
+    """Parts that the server has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    HANDLERS_FIELD_NUMBER: _builtins.int
+    IMAGE_STORE_FIELD_NUMBER: _builtins.int
+    LAMBDA_FIELD_NUMBER: _builtins.int
+    INDEX_MODULE_FIELD_NUMBER: _builtins.int
+    events: _builtins.bool
+    """Events."""
+    tasks: _builtins.bool
+    """Tasks."""
+    sender: _builtins.bool
+    """Sending events."""
+    handlers: _builtins.bool
+    """Handlers."""
+    image_store: _builtins.bool
+    """Samples, images and objects."""
+    index_module: _builtins.bool
+    """The index of faces."""
+    def __init__(
+        self,
+        *,
+        events: _builtins.bool = ...,
+        tasks: _builtins.bool = ...,
+        sender: _builtins.bool = ...,
+        handlers: _builtins.bool = ...,
+        image_store: _builtins.bool = ...,
+        index_module: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "handlers", b"handlers", "image_store", b"image_store", "index_module", b"index_module", "lambda", b"lambda", "sender", b"sender", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComponentFeatures: _TypeAlias = ComponentFeatures  # noqa: Y015
+
+@_typing.final
+class GetFeaturesResponse(_message.Message):
+    """Response of GetFeatures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    ESTIMATIONS_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    license: _builtins.bool
+    """Always true: no licence is needed."""
+    @_builtins.property
+    def estimations(self) -> Global___EstimationFeatures:
+        """Estimations."""
+
+    @_builtins.property
+    def components(self) -> Global___ComponentFeatures:
+        """Parts."""
+
+    def __init__(
+        self,
+        *,
+        license: _builtins.bool = ...,
+        estimations: Global___EstimationFeatures | None = ...,
+        components: Global___ComponentFeatures | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "estimations", b"estimations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "estimations", b"estimations", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeaturesResponse: _TypeAlias = GetFeaturesResponse  # noqa: Y015

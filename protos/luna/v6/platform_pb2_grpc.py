@@ -45,6 +45,16 @@ class PlatformStub:
                 request_serializer=luna_dot_v6_dot_platform__pb2.CheckHealthRequest.SerializeToString,
                 response_deserializer=luna_dot_v6_dot_platform__pb2.CheckHealthResponse.FromString,
                 _registered_method=True)
+        self.GetConfig = channel.unary_unary(
+                '/luna.v6.Platform/GetConfig',
+                request_serializer=luna_dot_v6_dot_platform__pb2.GetConfigRequest.SerializeToString,
+                response_deserializer=luna_dot_v6_dot_platform__pb2.GetConfigResponse.FromString,
+                _registered_method=True)
+        self.GetFeatures = channel.unary_unary(
+                '/luna.v6.Platform/GetFeatures',
+                request_serializer=luna_dot_v6_dot_platform__pb2.GetFeaturesRequest.SerializeToString,
+                response_deserializer=luna_dot_v6_dot_platform__pb2.GetFeaturesResponse.FromString,
+                _registered_method=True)
 
 
 class PlatformServicer:
@@ -66,6 +76,20 @@ class PlatformServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetConfig(self, request, context):
+        """The settings of the server; passwords, keys and addresses with passwords are hidden.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFeatures(self, request, context):
+        """What this server can do: the estimations that its models serve, and the parts that it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlatformServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +102,16 @@ def add_PlatformServicer_to_server(servicer, server):
                     servicer.CheckHealth,
                     request_deserializer=luna_dot_v6_dot_platform__pb2.CheckHealthRequest.FromString,
                     response_serializer=luna_dot_v6_dot_platform__pb2.CheckHealthResponse.SerializeToString,
+            ),
+            'GetConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConfig,
+                    request_deserializer=luna_dot_v6_dot_platform__pb2.GetConfigRequest.FromString,
+                    response_serializer=luna_dot_v6_dot_platform__pb2.GetConfigResponse.SerializeToString,
+            ),
+            'GetFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeatures,
+                    request_deserializer=luna_dot_v6_dot_platform__pb2.GetFeaturesRequest.FromString,
+                    response_serializer=luna_dot_v6_dot_platform__pb2.GetFeaturesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +169,60 @@ class Platform:
             '/luna.v6.Platform/CheckHealth',
             luna_dot_v6_dot_platform__pb2.CheckHealthRequest.SerializeToString,
             luna_dot_v6_dot_platform__pb2.CheckHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luna.v6.Platform/GetConfig',
+            luna_dot_v6_dot_platform__pb2.GetConfigRequest.SerializeToString,
+            luna_dot_v6_dot_platform__pb2.GetConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luna.v6.Platform/GetFeatures',
+            luna_dot_v6_dot_platform__pb2.GetFeaturesRequest.SerializeToString,
+            luna_dot_v6_dot_platform__pb2.GetFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

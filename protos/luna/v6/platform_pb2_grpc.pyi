@@ -39,6 +39,10 @@ class PlatformStub:
     """Answers once the database, Redis, the blob store and the engine have answered; fails with UNAVAILABLE and the
     name of the first part that did not. `grpc.health.v1` tells the same without asking the parts anew.
     """
+    GetConfig: _grpc.UnaryUnaryMultiCallable[_platform_pb2.GetConfigRequest, _platform_pb2.GetConfigResponse]
+    """The settings of the server; passwords, keys and addresses with passwords are hidden."""
+    GetFeatures: _grpc.UnaryUnaryMultiCallable[_platform_pb2.GetFeaturesRequest, _platform_pb2.GetFeaturesResponse]
+    """What this server can do: the estimations that its models serve, and the parts that it has."""
 
 @_typing.type_check_only
 class PlatformAsyncStub(PlatformStub):
@@ -51,6 +55,10 @@ class PlatformAsyncStub(PlatformStub):
     """Answers once the database, Redis, the blob store and the engine have answered; fails with UNAVAILABLE and the
     name of the first part that did not. `grpc.health.v1` tells the same without asking the parts anew.
     """
+    GetConfig: _aio.UnaryUnaryMultiCallable[_platform_pb2.GetConfigRequest, _platform_pb2.GetConfigResponse]  # type: ignore[assignment]
+    """The settings of the server; passwords, keys and addresses with passwords are hidden."""
+    GetFeatures: _aio.UnaryUnaryMultiCallable[_platform_pb2.GetFeaturesRequest, _platform_pb2.GetFeaturesResponse]  # type: ignore[assignment]
+    """What this server can do: the estimations that its models serve, and the parts that it has."""
 
 class PlatformServicer(metaclass=_abc_1.ABCMeta):
     """The service itself."""
@@ -72,5 +80,21 @@ class PlatformServicer(metaclass=_abc_1.ABCMeta):
         """Answers once the database, Redis, the blob store and the engine have answered; fails with UNAVAILABLE and the
         name of the first part that did not. `grpc.health.v1` tells the same without asking the parts anew.
         """
+
+    @_abc_1.abstractmethod
+    def GetConfig(
+        self,
+        request: _platform_pb2.GetConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_platform_pb2.GetConfigResponse, _abc.Awaitable[_platform_pb2.GetConfigResponse]]:
+        """The settings of the server; passwords, keys and addresses with passwords are hidden."""
+
+    @_abc_1.abstractmethod
+    def GetFeatures(
+        self,
+        request: _platform_pb2.GetFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_platform_pb2.GetFeaturesResponse, _abc.Awaitable[_platform_pb2.GetFeaturesResponse]]:
+        """What this server can do: the estimations that its models serve, and the parts that it has."""
 
 def add_PlatformServicer_to_server(servicer: PlatformServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
