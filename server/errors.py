@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-LINK = "/docs/errors#{code}"
+LINK = "/docs/dev/errors.html#{code}"
 """Where an error's page is, relative to the service's own address."""
 
 
@@ -320,6 +320,18 @@ class BadAvatar(InvalidInput):
     desc = "Bad/incomplete configuration"
 
 
+class MissingContentType(InvalidInput):
+    """The Content-Type header is required"""
+
+    code = 12023
+
+
+class TokenCorrupted(InvalidInput):
+    """Token is corrupted: {message}"""
+
+    code = 41008
+
+
 class VisibilityNotAllowed(InvalidInput):
     """visibility_area 'all' is not allowed for an account of type 'user'"""
 
@@ -336,6 +348,20 @@ class Unauthenticated(LunaError):
     desc = "Authorization failed"
     status = 401
     grpc = GrpcCode.UNAUTHENTICATED
+
+
+class CredentialsWrong(Unauthenticated):
+    """Login or password is wrong"""
+
+    code = 41006
+    desc = "Account credentials wrong"
+
+
+class TokenExpired(Unauthenticated):
+    """Token expired at {expiration_time}"""
+
+    code = 41007
+    desc = "Account credentials wrong"
 
 
 class Forbidden(LunaError):
@@ -369,6 +395,24 @@ class MissingPermission(Forbidden):
     """The token lacks the action '{action}' for '{object}'"""
 
     code = 11059
+
+
+class MissingResource(Forbidden):
+    """The token's resources lack '{resource}'"""
+
+    code = 11060
+
+
+class TokenRefused(Forbidden):
+    """The token is corrupted: {message}"""
+
+    code = 11062
+
+
+class PermissionExceeded(Forbidden):
+    """A token cannot give '{permission}', which it has not itself"""
+
+    code = 12033
 
 
 class RegistrationClosed(Forbidden):
@@ -432,6 +476,25 @@ class SampleNotFound(NotFound):
     """Sample with id '{sample_id}' not found"""
 
     code = 13003
+
+
+class ImageNotFound(NotFound):
+    """Image with id '{image_id}' not found"""
+
+    code = 13003
+
+
+class ObjectNotFound(NotFound):
+    """Object with id '{object_id}' not found"""
+
+    code = 13007
+
+
+class TokenNotFound(NotFound):
+    """Token with id '{token_id}' not found"""
+
+    code = 41005
+    desc = "JWT token not found"
 
 
 class AttributeNotFound(NotFound):

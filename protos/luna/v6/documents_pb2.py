@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from luna import options_pb2 as luna_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17luna/v6/documents.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x12luna/options.proto\"\x19\n\x17GetSpecificationRequest\")\n\x10GetManualRequest\x12\x15\n\x04page\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x02\".\n\x08\x44ocument\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t2\xa0\x02\n\tDocuments\x12g\n\x10GetSpecification\x12 .luna.v6.GetSpecificationRequest\x1a\x11.luna.v6.Document\"\x1e\x8a\xb5\x18\x02\x38\x01\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/docs/spec\x12\xa9\x01\n\tGetManual\x12\x19.luna.v6.GetManualRequest\x1a\x11.luna.v6.Document\"n\x8a\xb5\x18\r8\x01\x42\t/docs/dev\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02Q\x12\x14/docs/dev/index.htmlZ\x0b\x12\t/docs/devZ\x15\x12\x13/docs/dev/{page=**}Z\x15\x12\x13/docs/{page=errors}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17luna/v6/documents.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x12luna/options.proto\"\x19\n\x17GetSpecificationRequest\")\n\x10GetManualRequest\x12\x15\n\x04page\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x02\".\n\x08\x44ocument\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t2\x89\x02\n\tDocuments\x12g\n\x10GetSpecification\x12 .luna.v6.GetSpecificationRequest\x1a\x11.luna.v6.Document\"\x1e\x8a\xb5\x18\x02\x38\x01\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/docs/spec\x12\x92\x01\n\tGetManual\x12\x19.luna.v6.GetManualRequest\x1a\x11.luna.v6.Document\"W\x8a\xb5\x18\r8\x01\x42\t/docs/dev\x92\xb5\x18\x02\x08\x01\x82\xd3\xe4\x93\x02:\x12\x14/docs/dev/index.htmlZ\x0b\x12\t/docs/devZ\x15\x12\x13/docs/dev/{page=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTS'].methods_by_name['GetSpecification']._loaded_options = None
   _globals['_DOCUMENTS'].methods_by_name['GetSpecification']._serialized_options = b'\212\265\030\0028\001\222\265\030\002\010\001\202\323\344\223\002\014\022\n/docs/spec'
   _globals['_DOCUMENTS'].methods_by_name['GetManual']._loaded_options = None
-  _globals['_DOCUMENTS'].methods_by_name['GetManual']._serialized_options = b'\212\265\030\r8\001B\t/docs/dev\222\265\030\002\010\001\202\323\344\223\002Q\022\024/docs/dev/index.htmlZ\013\022\t/docs/devZ\025\022\023/docs/dev/{page=**}Z\025\022\023/docs/{page=errors}'
+  _globals['_DOCUMENTS'].methods_by_name['GetManual']._serialized_options = b'\212\265\030\r8\001B\t/docs/dev\222\265\030\002\010\001\202\323\344\223\002:\022\024/docs/dev/index.htmlZ\013\022\t/docs/devZ\025\022\023/docs/dev/{page=**}'
   _globals['_GETSPECIFICATIONREQUEST']._serialized_start=86
   _globals['_GETSPECIFICATIONREQUEST']._serialized_end=111
   _globals['_GETMANUALREQUEST']._serialized_start=113
@@ -46,5 +46,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENT']._serialized_start=156
   _globals['_DOCUMENT']._serialized_end=202
   _globals['_DOCUMENTS']._serialized_start=205
-  _globals['_DOCUMENTS']._serialized_end=493
+  _globals['_DOCUMENTS']._serialized_end=470
 # @@protoc_insertion_point(module_scope)

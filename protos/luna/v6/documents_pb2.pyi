@@ -41,7 +41,7 @@ class GetManualRequest(_message.Message):
 
     PAGE_FIELD_NUMBER: _builtins.int
     page: _builtins.str
-    """Path of the page below /docs/dev; the index where it is empty, and "errors" for the page of error codes."""
+    """Path of the page below /docs/dev; the index where it is empty."""
     def __init__(
         self,
         *,

@@ -169,6 +169,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The request took longer than its deadline. LUNA code 9, HTTP 504."""
     ERROR_REASON_UNAVAILABLE: _ErrorReason.ValueType  # 69
     """{component} cannot be reached. LUNA code 11, HTTP 502."""
+    ERROR_REASON_MISSING_CONTENT_TYPE: _ErrorReason.ValueType  # 70
+    """The Content-Type header is required. LUNA code 12023, HTTP 400."""
+    ERROR_REASON_TOKEN_CORRUPTED: _ErrorReason.ValueType  # 71
+    """Token is corrupted: {message}. LUNA code 41008, HTTP 400."""
+    ERROR_REASON_CREDENTIALS_WRONG: _ErrorReason.ValueType  # 72
+    """Login or password is wrong. LUNA code 41006, HTTP 401."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 73
+    """Token expired at {expiration_time}. LUNA code 41007, HTTP 401."""
+    ERROR_REASON_MISSING_RESOURCE: _ErrorReason.ValueType  # 74
+    """The token's resources lack '{resource}'. LUNA code 11060, HTTP 403."""
+    ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 75
+    """The token is corrupted: {message}. LUNA code 11062, HTTP 403."""
+    ERROR_REASON_PERMISSION_EXCEEDED: _ErrorReason.ValueType  # 76
+    """A token cannot give '{permission}', which it has not itself. LUNA code 12033, HTTP 403."""
+    ERROR_REASON_IMAGE_NOT_FOUND: _ErrorReason.ValueType  # 77
+    """Image with id '{image_id}' not found. LUNA code 13003, HTTP 404."""
+    ERROR_REASON_OBJECT_NOT_FOUND: _ErrorReason.ValueType  # 78
+    """Object with id '{object_id}' not found. LUNA code 13007, HTTP 404."""
+    ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 79
+    """Token with id '{token_id}' not found. LUNA code 41005, HTTP 404."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -312,6 +332,26 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 68
 """The request took longer than its deadline. LUNA code 9, HTTP 504."""
 ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 69
 """{component} cannot be reached. LUNA code 11, HTTP 502."""
+ERROR_REASON_MISSING_CONTENT_TYPE: ErrorReason.ValueType  # 70
+"""The Content-Type header is required. LUNA code 12023, HTTP 400."""
+ERROR_REASON_TOKEN_CORRUPTED: ErrorReason.ValueType  # 71
+"""Token is corrupted: {message}. LUNA code 41008, HTTP 400."""
+ERROR_REASON_CREDENTIALS_WRONG: ErrorReason.ValueType  # 72
+"""Login or password is wrong. LUNA code 41006, HTTP 401."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 73
+"""Token expired at {expiration_time}. LUNA code 41007, HTTP 401."""
+ERROR_REASON_MISSING_RESOURCE: ErrorReason.ValueType  # 74
+"""The token's resources lack '{resource}'. LUNA code 11060, HTTP 403."""
+ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 75
+"""The token is corrupted: {message}. LUNA code 11062, HTTP 403."""
+ERROR_REASON_PERMISSION_EXCEEDED: ErrorReason.ValueType  # 76
+"""A token cannot give '{permission}', which it has not itself. LUNA code 12033, HTTP 403."""
+ERROR_REASON_IMAGE_NOT_FOUND: ErrorReason.ValueType  # 77
+"""Image with id '{image_id}' not found. LUNA code 13003, HTTP 404."""
+ERROR_REASON_OBJECT_NOT_FOUND: ErrorReason.ValueType  # 78
+"""Object with id '{object_id}' not found. LUNA code 13007, HTTP 404."""
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 79
+"""Token with id '{token_id}' not found. LUNA code 41005, HTTP 404."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
