@@ -34,7 +34,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_INPUT: _ErrorReason.ValueType  # 1
     """{message}. LUNA code 12031, HTTP 400."""
     ERROR_REASON_BAD_QUERY: _ErrorReason.ValueType  # 2
-    """Bad query parameter '{field}': {message}. LUNA code 12012, HTTP 400."""
+    """Bad parameter '{field}': {message}. LUNA code 12012, HTTP 400."""
     ERROR_REASON_MISSING_QUERY: _ErrorReason.ValueType  # 3
     """Required query parameters are missing: {field}. LUNA code 12014, HTTP 400."""
     ERROR_REASON_BAD_BODY: _ErrorReason.ValueType  # 4
@@ -76,7 +76,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_IMAGE_TOO_LARGE: _ErrorReason.ValueType  # 22
     """Image of {width}x{height} pixels exceeds the limit of {limit} pixels. LUNA code 100012, HTTP 400."""
     ERROR_REASON_WRONG_SAMPLE_SIZE: _ErrorReason.ValueType  # 23
-    """A face sample must be 250x250 pixels, not {width}x{height}. LUNA code 11030, HTTP 400."""
+    """A sample must be {needed} pixels, not {width}x{height}. LUNA code 11030, HTTP 400."""
     ERROR_REASON_DOWNLOAD_FAILED: _ErrorReason.ValueType  # 24
     """Image cannot be downloaded from '{url}': {message}. LUNA code 11027, HTTP 400."""
     ERROR_REASON_MULTIPLE_FACES: _ErrorReason.ValueType  # 25
@@ -189,6 +189,254 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Object with id '{object_id}' not found. LUNA code 13007, HTTP 404."""
     ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 79
     """Token with id '{token_id}' not found. LUNA code 41005, HTTP 404."""
+    ERROR_REASON_BAD_URL: _ErrorReason.ValueType  # 80
+    """'{url}' is not a valid address. LUNA code 3, HTTP 500."""
+    ERROR_REASON_BROKEN_PAYLOAD: _ErrorReason.ValueType  # 81
+    """Body of the answer of '{url}' is broken: {message}. LUNA code 4, HTTP 500."""
+    ERROR_REASON_FINGERPRINT_MISMATCH: _ErrorReason.ValueType  # 82
+    """TLS fingerprint of '{url}' is not the expected one. LUNA code 5, HTTP 500."""
+    ERROR_REASON_SOCKET_READ_TIMEOUT: _ErrorReason.ValueType  # 83
+    """{method} '{url}': the answer could not be read in time. LUNA code 6, HTTP 504."""
+    ERROR_REASON_SOCKET_CONNECT_TIMEOUT: _ErrorReason.ValueType  # 84
+    """{method} '{url}': the socket was not connected in time. LUNA code 7, HTTP 504."""
+    ERROR_REASON_CONNECT_TIMEOUT: _ErrorReason.ValueType  # 85
+    """{method} '{url}': no connection in time. LUNA code 8, HTTP 504."""
+    ERROR_REASON_SERVER_DISCONNECTED: _ErrorReason.ValueType  # 86
+    """'{url}' closed the connection. LUNA code 10, HTTP 502."""
+    ERROR_REASON_PROXY_UNREACHABLE: _ErrorReason.ValueType  # 87
+    """The proxy before '{url}' cannot be reached: {message}. LUNA code 12, HTTP 502."""
+    ERROR_REASON_CONNECTOR_TLS_FAILED: _ErrorReason.ValueType  # 88
+    """TLS connection to '{url}' could not be made: {message}. LUNA code 13, HTTP 502."""
+    ERROR_REASON_CERTIFICATE_REFUSED: _ErrorReason.ValueType  # 89
+    """Certificate of '{url}' is not accepted: {message}. LUNA code 14, HTTP 502."""
+    ERROR_REASON_TLS_FAILED: _ErrorReason.ValueType  # 90
+    """TLS failed on the connection to '{url}': {message}. LUNA code 15, HTTP 502."""
+    ERROR_REASON_NOT_CONNECTED: _ErrorReason.ValueType  # 91
+    """Connection to '{url}' could not be made: {message}. LUNA code 16, HTTP 502."""
+    ERROR_REASON_NETWORK_FAILED: _ErrorReason.ValueType  # 92
+    """The operating system could not reach '{url}': {message}. LUNA code 17, HTTP 502."""
+    ERROR_REASON_CONNECTION_FAILED: _ErrorReason.ValueType  # 93
+    """Connection to '{url}' failed: {message}. LUNA code 18, HTTP 502."""
+    ERROR_REASON_PROXY_REFUSED: _ErrorReason.ValueType  # 94
+    """The HTTP proxy before '{url}' failed: {message}. LUNA code 19, HTTP 502."""
+    ERROR_REASON_HANDSHAKE_FAILED: _ErrorReason.ValueType  # 95
+    """WebSocket handshake with '{url}' failed: {message}. LUNA code 20, HTTP 502."""
+    ERROR_REASON_UNEXPECTED_CONTENT_TYPE: _ErrorReason.ValueType  # 96
+    """'{url}' answered with the unexpected content type '{content_type}'. LUNA code 21, HTTP 502."""
+    ERROR_REASON_UNUSABLE_RESPONSE: _ErrorReason.ValueType  # 97
+    """Answer of '{url}' cannot be used: {message}. LUNA code 22, HTTP 502."""
+    ERROR_REASON_LEGACY_BAD_QUERY: _ErrorReason.ValueType  # 98
+    """Query parameter '{field}' is wrong or missing: {message}. LUNA code 101, HTTP 400."""
+    ERROR_REASON_LEGACY_NO_FACES: _ErrorReason.ValueType  # 99
+    """The image has no face. LUNA code 4003, HTTP 400."""
+    ERROR_REASON_LEGACY_MATCH_FAILED: _ErrorReason.ValueType  # 100
+    """A descriptor is broken, missing or of a wrong format: {message}. LUNA code 5003, HTTP 400."""
+    ERROR_REASON_LEGACY_BAD_MATCH_INPUT: _ErrorReason.ValueType  # 101
+    """Descriptors cannot be matched: {message}. LUNA code 5004, HTTP 400."""
+    ERROR_REASON_LEGACY_REFERENCE_MISSING: _ErrorReason.ValueType  # 102
+    """Reference object with id '{id}' not found. LUNA code 5101, HTTP 400."""
+    ERROR_REASON_LEGACY_REFERENCE_BARE: _ErrorReason.ValueType  # 103
+    """Reference object with id '{id}' has no descriptor of version {version}. LUNA code 5102, HTTP 400."""
+    ERROR_REASON_LEGACY_LOGIN_FAILED: _ErrorReason.ValueType  # 104
+    """No account has this login and password. LUNA code 11002, HTTP 401."""
+    ERROR_REASON_LEGACY_DESCRIPTOR_NOT_FOUND: _ErrorReason.ValueType  # 105
+    """Object with id '{id}' has no face descriptor of version {version}. LUNA code 11018, HTTP 404."""
+    ERROR_REASON_TASKS_OFF: _ErrorReason.ValueType  # 106
+    """The Tasks part is switched off on this server. LUNA code 11039, HTTP 403."""
+    ERROR_REASON_SENDER_OFF: _ErrorReason.ValueType  # 107
+    """The sender part is switched off on this server. LUNA code 11042, HTTP 403."""
+    ERROR_REASON_UNUSABLE_REQUEST: _ErrorReason.ValueType  # 108
+    """{message}. LUNA code 11043, HTTP 400."""
+    ERROR_REASON_FUNCTION_OFF: _ErrorReason.ValueType  # 109
+    """'{function}' is switched off on this server. LUNA code 11044, HTTP 403."""
+    ERROR_REASON_SEVERAL_RECTANGLES: _ErrorReason.ValueType  # 110
+    """Only one detection rectangle per image is supported. LUNA code 11045, HTTP 403."""
+    ERROR_REASON_LIVENESS_OFF: _ErrorReason.ValueType  # 111
+    """The liveness part is switched off on this server. LUNA code 11054, HTTP 403."""
+    ERROR_REASON_EVENT_EXTERNAL_ID_NOT_FOUND: _ErrorReason.ValueType  # 112
+    """Event with external id '{external_id}' not found. LUNA code 11057, HTTP 404."""
+    ERROR_REASON_TOKEN_ACCOUNT_NEEDED: _ErrorReason.ValueType  # 113
+    """The Luna-Account-Id header is required to create a token. LUNA code 11066, HTTP 400."""
+    ERROR_REASON_HANDLER_NOT_ALLOWED: _ErrorReason.ValueType  # 114
+    """The token does not allow events of handler '{handler_id}'. LUNA code 11067, HTTP 403."""
+    ERROR_REASON_EVENTS_NOT_ALLOWED: _ErrorReason.ValueType  # 115
+    """The token does not allow events to be emitted. LUNA code 11068, HTTP 403."""
+    ERROR_REASON_IMAGE_STORE_OFF: _ErrorReason.ValueType  # 116
+    """The Image Store part is switched off on this server. LUNA code 11070, HTTP 403."""
+    ERROR_REASON_HANDLERS_OFF: _ErrorReason.ValueType  # 117
+    """The Handlers part is switched off on this server. LUNA code 11071, HTTP 403."""
+    ERROR_REASON_LAMBDA_OFF: _ErrorReason.ValueType  # 118
+    """The Lambda part is switched off on this server. LUNA code 11072, HTTP 403."""
+    ERROR_REASON_VERIFIER_NOT_ALLOWED: _ErrorReason.ValueType  # 119
+    """The token does not allow verifier '{verifier_id}'. LUNA code 11074, HTTP 403."""
+    ERROR_REASON_BAD_STREAMS_VERSION: _ErrorReason.ValueType  # 120
+    """Header LUNA-STREAMS-API-VERSION is '{version}', allowed are: 1, 2. LUNA code 11076, HTTP 400."""
+    ERROR_REASON_MATCHER_OFF: _ErrorReason.ValueType  # 121
+    """The matcher parts are switched off on this server. LUNA code 11080, HTTP 403."""
+    ERROR_REASON_REMOTE_SDK_OFF: _ErrorReason.ValueType  # 122
+    """The Remote SDK part is switched off on this server. LUNA code 11081, HTTP 403."""
+    ERROR_REASON_ACCOUNTS_OFF: _ErrorReason.ValueType  # 123
+    """The Accounts part is switched off on this server. LUNA code 11083, HTTP 403."""
+    ERROR_REASON_AUTHORIZATION_NEEDED: _ErrorReason.ValueType  # 124
+    """The Authorization header is required. LUNA code 12010, HTTP 401."""
+    ERROR_REASON_NONE_OF_QUERY: _ErrorReason.ValueType  # 125
+    """One of these query parameters is required: {allowed}. LUNA code 12016, HTTP 400."""
+    ERROR_REASON_LEGACY_BAD_PARAMETER: _ErrorReason.ValueType  # 126
+    """Parameter '{field}' is not supported. LUNA code 12018, HTTP 400."""
+    ERROR_REASON_BAD_DOCUMENT: _ErrorReason.ValueType  # 127
+    """Failed to validate input json: {message}. LUNA code 12027, HTTP 400."""
+    ERROR_REASON_BUCKET_TAKEN: _ErrorReason.ValueType  # 128
+    """Bucket '{bucket}' exists already. LUNA code 13006, HTTP 409."""
+    ERROR_REASON_OBJECT_ID_TAKEN: _ErrorReason.ValueType  # 129
+    """An object with id '{object_id}' exists already. LUNA code 13008, HTTP 409."""
+    ERROR_REASON_PERSON_NOT_FOUND: _ErrorReason.ValueType  # 130
+    """Person with id '{person_id}' not found. LUNA code 22007, HTTP 404."""
+    ERROR_REASON_PERSON_HAS_FACE: _ErrorReason.ValueType  # 131
+    """Face with id '{face_id}' is attached to the person already. LUNA code 22008, HTTP 409."""
+    ERROR_REASON_BAD_MATCH_REFERENCE: _ErrorReason.ValueType  # 132
+    """A match reference must be a descriptor, an attribute id or a face id, not '{reference}'. LUNA code 22017, HTTP 400."""
+    ERROR_REASON_SAMPLES_DIFFER: _ErrorReason.ValueType  # 133
+    """Samples of the face's attribute differ from the given ones. LUNA code 22025, HTTP 409."""
+    ERROR_REASON_EVENTS_NOT_FOUND: _ErrorReason.ValueType  # 134
+    """One or more events not found, including event with id '{event_id}'. LUNA code 23002, HTTP 404."""
+    ERROR_REASON_EVENT_ID_TAKEN: _ErrorReason.ValueType  # 135
+    """One or more event ids exist already, including '{event_id}'. LUNA code 23003, HTTP 409."""
+    ERROR_REASON_BODY_DESCRIPTOR_NOT_FOUND: _ErrorReason.ValueType  # 136
+    """Object with id '{id}' has no body descriptor of version {version}. LUNA code 23007, HTTP 404."""
+    ERROR_REASON_UNKNOWN_DELETION_TARGET: _ErrorReason.ValueType  # 137
+    """Unknown target '{target}' of the deletion of events, allowed are: {allowed}. LUNA code 23011, HTTP 400."""
+    ERROR_REASON_INDEX_SEARCH_FAILED: _ErrorReason.ValueType  # 138
+    """Search in the index failed: {message}. LUNA code 26303, HTTP 500."""
+    ERROR_REASON_INDEX_VERSION_MISMATCH: _ErrorReason.ValueType  # 139
+    """Descriptor version {version} differs from version {needed} of the index. LUNA code 26305, HTTP 400."""
+    ERROR_REASON_SUBTASKS_NOT_SENT: _ErrorReason.ValueType  # 140
+    """Subtasks could not be handed to workers: {message}. LUNA code 28000, HTTP 500."""
+    ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 141
+    """Task with id '{task_id}' not found. LUNA code 28001, HTTP 404."""
+    ERROR_REASON_TASKS_NOT_FOUND: _ErrorReason.ValueType  # 142
+    """One or more tasks not found, including task with id '{task_id}'. LUNA code 28002, HTTP 404."""
+    ERROR_REASON_TASK_ERROR_NOT_FOUND: _ErrorReason.ValueType  # 143
+    """Task error with id '{error_id}' not found. LUNA code 28003, HTTP 404."""
+    ERROR_REASON_TASK_ERRORS_NOT_FOUND: _ErrorReason.ValueType  # 144
+    """One or more task errors not found, including task error with id '{error_id}'. LUNA code 28004, HTTP 404."""
+    ERROR_REASON_TASK_PROGRESS_NOT_SAVED: _ErrorReason.ValueType  # 145
+    """Progress of task with id '{task_id}' could not be updated: {message}. LUNA code 28008, HTTP 500."""
+    ERROR_REASON_TASK_RESULT_GONE: _ErrorReason.ValueType  # 146
+    """The result of task with id '{task_id}' is gone. LUNA code 28017, HTTP 404."""
+    ERROR_REASON_NO_TASK_RESULT_YET: _ErrorReason.ValueType  # 147
+    """Task with id '{task_id}' has no result yet. LUNA code 28018, HTTP 404."""
+    ERROR_REASON_NO_TASK_RESULT: _ErrorReason.ValueType  # 148
+    """Task with id '{task_id}' has status '{status}', which has no result. LUNA code 28020, HTTP 404."""
+    ERROR_REASON_CROSS_MATCH_OBJECT_MISSING: _ErrorReason.ValueType  # 149
+    """Object with id '{id}', named for cross matching, not found. LUNA code 28023, HTTP 400."""
+    ERROR_REASON_TASK_CANCELLED: _ErrorReason.ValueType  # 150
+    """Task with id '{task_id}' was cancelled and has no result. LUNA code 28025, HTTP 400."""
+    ERROR_REASON_CROSS_MATCHING_FAILED: _ErrorReason.ValueType  # 151
+    """Cross matching failed: {message}. LUNA code 31003, HTTP 500."""
+    ERROR_REASON_DESCRIPTOR_NOT_DECRYPTED: _ErrorReason.ValueType  # 152
+    """Descriptor cannot be decrypted: {message}. LUNA code 31010, HTTP 400."""
+    ERROR_REASON_NO_MATCHER: _ErrorReason.ValueType  # 153
+    """No matcher on this server can serve the request: {message}. LUNA code 31011, HTTP 403."""
+    ERROR_REASON_TOO_MANY_FACES: _ErrorReason.ValueType  # 154
+    """Image '{filename}' has {count} faces, allowed are {limit}. LUNA code 32017, HTTP 400."""
+    ERROR_REASON_UNKNOWN_LICENCE_TARGET: _ErrorReason.ValueType  # 155
+    """Unknown target '{target}' for licence features, allowed are: {allowed}. LUNA code 33006, HTTP 400."""
+    ERROR_REASON_HANDLER_NOT_FOUND: _ErrorReason.ValueType  # 156
+    """Handler with id '{handler_id}' not found. LUNA code 34000, HTTP 404."""
+    ERROR_REASON_HANDLER_CORRUPTED: _ErrorReason.ValueType  # 157
+    """Handler with id '{handler_id}' is corrupted: {message}. LUNA code 34002, HTTP 500."""
+    ERROR_REASON_VERIFIER_NOT_FOUND: _ErrorReason.ValueType  # 158
+    """Verifier with id '{verifier_id}' not found. LUNA code 34004, HTTP 404."""
+    ERROR_REASON_ONLY_DYNAMIC_HANDLERS: _ErrorReason.ValueType  # 159
+    """Handler with id '{handler_id}' is not dynamic, and only dynamic handlers are allowed here. LUNA code 34007, HTTP 403."""
+    ERROR_REASON_LEGACY_BAD_HANDLER: _ErrorReason.ValueType  # 160
+    """Handler with id '{handler_id}' cannot be used here: {message}. LUNA code 35002, HTTP 400."""
+    ERROR_REASON_LEGACY_THRESHOLDS: _ErrorReason.ValueType  # 161
+    """No face passed the thresholds: {message}. LUNA code 36003, HTTP 400."""
+    ERROR_REASON_IMAGE_NOT_ACCESSIBLE: _ErrorReason.ValueType  # 162
+    """Image '{image}' cannot be accessed: {message}. LUNA code 42009, HTTP 422."""
+    ERROR_REASON_BUFFER_EMPTY: _ErrorReason.ValueType  # 163
+    """A buffer for the recognition engine is empty: {message}. LUNA code 100001, HTTP 400."""
+    ERROR_REASON_BUFFER_NULL: _ErrorReason.ValueType  # 164
+    """A buffer for the recognition engine is absent: {message}. LUNA code 100002, HTTP 400."""
+    ERROR_REASON_BUFFER_FULL: _ErrorReason.ValueType  # 165
+    """A buffer of the recognition engine is full: {message}. LUNA code 100003, HTTP 400."""
+    ERROR_REASON_INCOMPATIBLE_DESCRIPTORS: _ErrorReason.ValueType  # 166
+    """Descriptors cannot be compared with each other: {message}. LUNA code 100004, HTTP 400."""
+    ERROR_REASON_ENGINE_BROKEN: _ErrorReason.ValueType  # 167
+    """The recognition engine failed inside: {message}. LUNA code 100005, HTTP 500."""
+    ERROR_REASON_BAD_BUFFER_SIZE: _ErrorReason.ValueType  # 168
+    """A buffer for the recognition engine has a wrong size: {message}. LUNA code 100006, HTTP 400."""
+    ERROR_REASON_BROKEN_DESCRIPTOR: _ErrorReason.ValueType  # 169
+    """The recognition engine cannot read the descriptor: {message}. LUNA code 100007, HTTP 400."""
+    ERROR_REASON_BROKEN_DESCRIPTOR_BATCH: _ErrorReason.ValueType  # 170
+    """The recognition engine cannot read the batch of descriptors: {message}. LUNA code 100008, HTTP 400."""
+    ERROR_REASON_BAD_DETECTION: _ErrorReason.ValueType  # 171
+    """The detection cannot be used: {message}. LUNA code 100009, HTTP 400."""
+    ERROR_REASON_BROKEN_IMAGE: _ErrorReason.ValueType  # 172
+    """The recognition engine cannot use the image: {message}. LUNA code 100010, HTTP 400."""
+    ERROR_REASON_BAD_IMAGE_FORMAT: _ErrorReason.ValueType  # 173
+    """The format of the image is wrong: {message}. LUNA code 100011, HTTP 400."""
+    ERROR_REASON_BAD_ENGINE_INPUT: _ErrorReason.ValueType  # 174
+    """The recognition engine cannot use its input: {message}. LUNA code 100013, HTTP 400."""
+    ERROR_REASON_BAD_LANDMARKS5: _ErrorReason.ValueType  # 175
+    """The 5 landmarks cannot be used: {message}. LUNA code 100014, HTTP 400."""
+    ERROR_REASON_BAD_LANDMARKS68: _ErrorReason.ValueType  # 176
+    """The 68 landmarks cannot be used: {message}. LUNA code 100015, HTTP 400."""
+    ERROR_REASON_BAD_RECTANGLE: _ErrorReason.ValueType  # 177
+    """The rectangle cannot be used: {message}. LUNA code 100016, HTTP 400."""
+    ERROR_REASON_BAD_ENGINE_SETTINGS: _ErrorReason.ValueType  # 178
+    """The settings of the recognition engine cannot be used: {message}. LUNA code 100017, HTTP 500."""
+    ERROR_REASON_ENGINE_NOT_LICENSED: _ErrorReason.ValueType  # 179
+    """The recognition engine has no licence: {message}. LUNA code 100018, HTTP 500."""
+    ERROR_REASON_ENGINE_NOT_INITIALIZED: _ErrorReason.ValueType  # 180
+    """A part of the recognition engine is not initialized: {message}. LUNA code 100019, HTTP 500."""
+    ERROR_REASON_ENGINE_NOT_READY: _ErrorReason.ValueType  # 181
+    """A part of the recognition engine is not ready: {message}. LUNA code 100020, HTTP 500."""
+    ERROR_REASON_IMAGE_NOT_INITIALIZED: _ErrorReason.ValueType  # 182
+    """The image could not be handed to the recognition engine: {message}. LUNA code 100021, HTTP 400."""
+    ERROR_REASON_IMAGE_NOT_LOADED: _ErrorReason.ValueType  # 183
+    """The image could not be loaded: {message}. LUNA code 100022, HTTP 400."""
+    ERROR_REASON_IMAGE_NOT_SAVED: _ErrorReason.ValueType  # 184
+    """The image could not be saved: {message}. LUNA code 100023, HTTP 400."""
+    ERROR_REASON_IMAGE_NOT_ARCHIVED: _ErrorReason.ValueType  # 185
+    """The image could not be archived: {message}. LUNA code 100024, HTTP 400."""
+    ERROR_REASON_NO_IMAGE_CONVERSION: _ErrorReason.ValueType  # 186
+    """The image cannot be converted: {message}. LUNA code 100026, HTTP 400."""
+    ERROR_REASON_NO_IMAGE_DATA: _ErrorReason.ValueType  # 187
+    """The image has no data: {message}. LUNA code 100027, HTTP 400."""
+    ERROR_REASON_BAD_IMAGE_DATA_SIZE: _ErrorReason.ValueType  # 188
+    """The data of the image has a wrong size: {message}. LUNA code 100028, HTTP 400."""
+    ERROR_REASON_UNSUPPORTED_IMAGE_FORMAT: _ErrorReason.ValueType  # 189
+    """The format of the image is not supported: {message}. LUNA code 100029, HTTP 400."""
+    ERROR_REASON_BAD_IMAGE_HEIGHT: _ErrorReason.ValueType  # 190
+    """The height of the image cannot be used: {message}. LUNA code 100030, HTTP 400."""
+    ERROR_REASON_BAD_IMAGE_PATH: _ErrorReason.ValueType  # 191
+    """No image can be loaded from or saved to this path: {message}. LUNA code 100031, HTTP 400."""
+    ERROR_REASON_IMAGE_NOT_OPENED: _ErrorReason.ValueType  # 192
+    """The image could not be opened in memory: {message}. LUNA code 100032, HTTP 400."""
+    ERROR_REASON_UNSUPPORTED_IMAGE_TYPE: _ErrorReason.ValueType  # 193
+    """The type of the image is not supported: {message}. LUNA code 100033, HTTP 400."""
+    ERROR_REASON_BAD_IMAGE_WIDTH: _ErrorReason.ValueType  # 194
+    """The width of the image cannot be used: {message}. LUNA code 100034, HTTP 400."""
+    ERROR_REASON_BATCH_FAILED: _ErrorReason.ValueType  # 195
+    """The images could not be worked on together: {message}. LUNA code 100035, HTTP 400."""
+    ERROR_REASON_DESCRIPTOR_NOT_CREATED: _ErrorReason.ValueType  # 196
+    """The descriptor could not be created: {message}. LUNA code 110001, HTTP 500."""
+    ERROR_REASON_DESCRIPTORS_NOT_CREATED: _ErrorReason.ValueType  # 197
+    """The batch of descriptors could not be created: {message}. LUNA code 110002, HTTP 500."""
+    ERROR_REASON_EYES_NOT_ESTIMATED: _ErrorReason.ValueType  # 198
+    """The eyes could not be estimated: {message}. LUNA code 110015, HTTP 500."""
+    ERROR_REASON_FACE_NOT_DETECTED: _ErrorReason.ValueType  # 199
+    """Detection of one face failed: {message}. LUNA code 110018, HTTP 500."""
+    ERROR_REASON_FACES_NOT_DETECTED: _ErrorReason.ValueType  # 200
+    """Detection of faces failed: {message}. LUNA code 110019, HTTP 500."""
+    ERROR_REASON_ENGINE_MEMORY_FULL: _ErrorReason.ValueType  # 201
+    """The recognition engine reached its limit of memory: {message}. LUNA code 110020, HTTP 500."""
+    ERROR_REASON_MASK_NOT_ESTIMATED: _ErrorReason.ValueType  # 202
+    """The mask could not be estimated: {message}. LUNA code 110023, HTTP 500."""
+    ERROR_REASON_VERSION_NOT_ESTIMATED: _ErrorReason.ValueType  # 203
+    """Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -197,7 +445,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_INPUT: ErrorReason.ValueType  # 1
 """{message}. LUNA code 12031, HTTP 400."""
 ERROR_REASON_BAD_QUERY: ErrorReason.ValueType  # 2
-"""Bad query parameter '{field}': {message}. LUNA code 12012, HTTP 400."""
+"""Bad parameter '{field}': {message}. LUNA code 12012, HTTP 400."""
 ERROR_REASON_MISSING_QUERY: ErrorReason.ValueType  # 3
 """Required query parameters are missing: {field}. LUNA code 12014, HTTP 400."""
 ERROR_REASON_BAD_BODY: ErrorReason.ValueType  # 4
@@ -239,7 +487,7 @@ ERROR_REASON_NOT_AN_IMAGE: ErrorReason.ValueType  # 21
 ERROR_REASON_IMAGE_TOO_LARGE: ErrorReason.ValueType  # 22
 """Image of {width}x{height} pixels exceeds the limit of {limit} pixels. LUNA code 100012, HTTP 400."""
 ERROR_REASON_WRONG_SAMPLE_SIZE: ErrorReason.ValueType  # 23
-"""A face sample must be 250x250 pixels, not {width}x{height}. LUNA code 11030, HTTP 400."""
+"""A sample must be {needed} pixels, not {width}x{height}. LUNA code 11030, HTTP 400."""
 ERROR_REASON_DOWNLOAD_FAILED: ErrorReason.ValueType  # 24
 """Image cannot be downloaded from '{url}': {message}. LUNA code 11027, HTTP 400."""
 ERROR_REASON_MULTIPLE_FACES: ErrorReason.ValueType  # 25
@@ -352,6 +600,254 @@ ERROR_REASON_OBJECT_NOT_FOUND: ErrorReason.ValueType  # 78
 """Object with id '{object_id}' not found. LUNA code 13007, HTTP 404."""
 ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 79
 """Token with id '{token_id}' not found. LUNA code 41005, HTTP 404."""
+ERROR_REASON_BAD_URL: ErrorReason.ValueType  # 80
+"""'{url}' is not a valid address. LUNA code 3, HTTP 500."""
+ERROR_REASON_BROKEN_PAYLOAD: ErrorReason.ValueType  # 81
+"""Body of the answer of '{url}' is broken: {message}. LUNA code 4, HTTP 500."""
+ERROR_REASON_FINGERPRINT_MISMATCH: ErrorReason.ValueType  # 82
+"""TLS fingerprint of '{url}' is not the expected one. LUNA code 5, HTTP 500."""
+ERROR_REASON_SOCKET_READ_TIMEOUT: ErrorReason.ValueType  # 83
+"""{method} '{url}': the answer could not be read in time. LUNA code 6, HTTP 504."""
+ERROR_REASON_SOCKET_CONNECT_TIMEOUT: ErrorReason.ValueType  # 84
+"""{method} '{url}': the socket was not connected in time. LUNA code 7, HTTP 504."""
+ERROR_REASON_CONNECT_TIMEOUT: ErrorReason.ValueType  # 85
+"""{method} '{url}': no connection in time. LUNA code 8, HTTP 504."""
+ERROR_REASON_SERVER_DISCONNECTED: ErrorReason.ValueType  # 86
+"""'{url}' closed the connection. LUNA code 10, HTTP 502."""
+ERROR_REASON_PROXY_UNREACHABLE: ErrorReason.ValueType  # 87
+"""The proxy before '{url}' cannot be reached: {message}. LUNA code 12, HTTP 502."""
+ERROR_REASON_CONNECTOR_TLS_FAILED: ErrorReason.ValueType  # 88
+"""TLS connection to '{url}' could not be made: {message}. LUNA code 13, HTTP 502."""
+ERROR_REASON_CERTIFICATE_REFUSED: ErrorReason.ValueType  # 89
+"""Certificate of '{url}' is not accepted: {message}. LUNA code 14, HTTP 502."""
+ERROR_REASON_TLS_FAILED: ErrorReason.ValueType  # 90
+"""TLS failed on the connection to '{url}': {message}. LUNA code 15, HTTP 502."""
+ERROR_REASON_NOT_CONNECTED: ErrorReason.ValueType  # 91
+"""Connection to '{url}' could not be made: {message}. LUNA code 16, HTTP 502."""
+ERROR_REASON_NETWORK_FAILED: ErrorReason.ValueType  # 92
+"""The operating system could not reach '{url}': {message}. LUNA code 17, HTTP 502."""
+ERROR_REASON_CONNECTION_FAILED: ErrorReason.ValueType  # 93
+"""Connection to '{url}' failed: {message}. LUNA code 18, HTTP 502."""
+ERROR_REASON_PROXY_REFUSED: ErrorReason.ValueType  # 94
+"""The HTTP proxy before '{url}' failed: {message}. LUNA code 19, HTTP 502."""
+ERROR_REASON_HANDSHAKE_FAILED: ErrorReason.ValueType  # 95
+"""WebSocket handshake with '{url}' failed: {message}. LUNA code 20, HTTP 502."""
+ERROR_REASON_UNEXPECTED_CONTENT_TYPE: ErrorReason.ValueType  # 96
+"""'{url}' answered with the unexpected content type '{content_type}'. LUNA code 21, HTTP 502."""
+ERROR_REASON_UNUSABLE_RESPONSE: ErrorReason.ValueType  # 97
+"""Answer of '{url}' cannot be used: {message}. LUNA code 22, HTTP 502."""
+ERROR_REASON_LEGACY_BAD_QUERY: ErrorReason.ValueType  # 98
+"""Query parameter '{field}' is wrong or missing: {message}. LUNA code 101, HTTP 400."""
+ERROR_REASON_LEGACY_NO_FACES: ErrorReason.ValueType  # 99
+"""The image has no face. LUNA code 4003, HTTP 400."""
+ERROR_REASON_LEGACY_MATCH_FAILED: ErrorReason.ValueType  # 100
+"""A descriptor is broken, missing or of a wrong format: {message}. LUNA code 5003, HTTP 400."""
+ERROR_REASON_LEGACY_BAD_MATCH_INPUT: ErrorReason.ValueType  # 101
+"""Descriptors cannot be matched: {message}. LUNA code 5004, HTTP 400."""
+ERROR_REASON_LEGACY_REFERENCE_MISSING: ErrorReason.ValueType  # 102
+"""Reference object with id '{id}' not found. LUNA code 5101, HTTP 400."""
+ERROR_REASON_LEGACY_REFERENCE_BARE: ErrorReason.ValueType  # 103
+"""Reference object with id '{id}' has no descriptor of version {version}. LUNA code 5102, HTTP 400."""
+ERROR_REASON_LEGACY_LOGIN_FAILED: ErrorReason.ValueType  # 104
+"""No account has this login and password. LUNA code 11002, HTTP 401."""
+ERROR_REASON_LEGACY_DESCRIPTOR_NOT_FOUND: ErrorReason.ValueType  # 105
+"""Object with id '{id}' has no face descriptor of version {version}. LUNA code 11018, HTTP 404."""
+ERROR_REASON_TASKS_OFF: ErrorReason.ValueType  # 106
+"""The Tasks part is switched off on this server. LUNA code 11039, HTTP 403."""
+ERROR_REASON_SENDER_OFF: ErrorReason.ValueType  # 107
+"""The sender part is switched off on this server. LUNA code 11042, HTTP 403."""
+ERROR_REASON_UNUSABLE_REQUEST: ErrorReason.ValueType  # 108
+"""{message}. LUNA code 11043, HTTP 400."""
+ERROR_REASON_FUNCTION_OFF: ErrorReason.ValueType  # 109
+"""'{function}' is switched off on this server. LUNA code 11044, HTTP 403."""
+ERROR_REASON_SEVERAL_RECTANGLES: ErrorReason.ValueType  # 110
+"""Only one detection rectangle per image is supported. LUNA code 11045, HTTP 403."""
+ERROR_REASON_LIVENESS_OFF: ErrorReason.ValueType  # 111
+"""The liveness part is switched off on this server. LUNA code 11054, HTTP 403."""
+ERROR_REASON_EVENT_EXTERNAL_ID_NOT_FOUND: ErrorReason.ValueType  # 112
+"""Event with external id '{external_id}' not found. LUNA code 11057, HTTP 404."""
+ERROR_REASON_TOKEN_ACCOUNT_NEEDED: ErrorReason.ValueType  # 113
+"""The Luna-Account-Id header is required to create a token. LUNA code 11066, HTTP 400."""
+ERROR_REASON_HANDLER_NOT_ALLOWED: ErrorReason.ValueType  # 114
+"""The token does not allow events of handler '{handler_id}'. LUNA code 11067, HTTP 403."""
+ERROR_REASON_EVENTS_NOT_ALLOWED: ErrorReason.ValueType  # 115
+"""The token does not allow events to be emitted. LUNA code 11068, HTTP 403."""
+ERROR_REASON_IMAGE_STORE_OFF: ErrorReason.ValueType  # 116
+"""The Image Store part is switched off on this server. LUNA code 11070, HTTP 403."""
+ERROR_REASON_HANDLERS_OFF: ErrorReason.ValueType  # 117
+"""The Handlers part is switched off on this server. LUNA code 11071, HTTP 403."""
+ERROR_REASON_LAMBDA_OFF: ErrorReason.ValueType  # 118
+"""The Lambda part is switched off on this server. LUNA code 11072, HTTP 403."""
+ERROR_REASON_VERIFIER_NOT_ALLOWED: ErrorReason.ValueType  # 119
+"""The token does not allow verifier '{verifier_id}'. LUNA code 11074, HTTP 403."""
+ERROR_REASON_BAD_STREAMS_VERSION: ErrorReason.ValueType  # 120
+"""Header LUNA-STREAMS-API-VERSION is '{version}', allowed are: 1, 2. LUNA code 11076, HTTP 400."""
+ERROR_REASON_MATCHER_OFF: ErrorReason.ValueType  # 121
+"""The matcher parts are switched off on this server. LUNA code 11080, HTTP 403."""
+ERROR_REASON_REMOTE_SDK_OFF: ErrorReason.ValueType  # 122
+"""The Remote SDK part is switched off on this server. LUNA code 11081, HTTP 403."""
+ERROR_REASON_ACCOUNTS_OFF: ErrorReason.ValueType  # 123
+"""The Accounts part is switched off on this server. LUNA code 11083, HTTP 403."""
+ERROR_REASON_AUTHORIZATION_NEEDED: ErrorReason.ValueType  # 124
+"""The Authorization header is required. LUNA code 12010, HTTP 401."""
+ERROR_REASON_NONE_OF_QUERY: ErrorReason.ValueType  # 125
+"""One of these query parameters is required: {allowed}. LUNA code 12016, HTTP 400."""
+ERROR_REASON_LEGACY_BAD_PARAMETER: ErrorReason.ValueType  # 126
+"""Parameter '{field}' is not supported. LUNA code 12018, HTTP 400."""
+ERROR_REASON_BAD_DOCUMENT: ErrorReason.ValueType  # 127
+"""Failed to validate input json: {message}. LUNA code 12027, HTTP 400."""
+ERROR_REASON_BUCKET_TAKEN: ErrorReason.ValueType  # 128
+"""Bucket '{bucket}' exists already. LUNA code 13006, HTTP 409."""
+ERROR_REASON_OBJECT_ID_TAKEN: ErrorReason.ValueType  # 129
+"""An object with id '{object_id}' exists already. LUNA code 13008, HTTP 409."""
+ERROR_REASON_PERSON_NOT_FOUND: ErrorReason.ValueType  # 130
+"""Person with id '{person_id}' not found. LUNA code 22007, HTTP 404."""
+ERROR_REASON_PERSON_HAS_FACE: ErrorReason.ValueType  # 131
+"""Face with id '{face_id}' is attached to the person already. LUNA code 22008, HTTP 409."""
+ERROR_REASON_BAD_MATCH_REFERENCE: ErrorReason.ValueType  # 132
+"""A match reference must be a descriptor, an attribute id or a face id, not '{reference}'. LUNA code 22017, HTTP 400."""
+ERROR_REASON_SAMPLES_DIFFER: ErrorReason.ValueType  # 133
+"""Samples of the face's attribute differ from the given ones. LUNA code 22025, HTTP 409."""
+ERROR_REASON_EVENTS_NOT_FOUND: ErrorReason.ValueType  # 134
+"""One or more events not found, including event with id '{event_id}'. LUNA code 23002, HTTP 404."""
+ERROR_REASON_EVENT_ID_TAKEN: ErrorReason.ValueType  # 135
+"""One or more event ids exist already, including '{event_id}'. LUNA code 23003, HTTP 409."""
+ERROR_REASON_BODY_DESCRIPTOR_NOT_FOUND: ErrorReason.ValueType  # 136
+"""Object with id '{id}' has no body descriptor of version {version}. LUNA code 23007, HTTP 404."""
+ERROR_REASON_UNKNOWN_DELETION_TARGET: ErrorReason.ValueType  # 137
+"""Unknown target '{target}' of the deletion of events, allowed are: {allowed}. LUNA code 23011, HTTP 400."""
+ERROR_REASON_INDEX_SEARCH_FAILED: ErrorReason.ValueType  # 138
+"""Search in the index failed: {message}. LUNA code 26303, HTTP 500."""
+ERROR_REASON_INDEX_VERSION_MISMATCH: ErrorReason.ValueType  # 139
+"""Descriptor version {version} differs from version {needed} of the index. LUNA code 26305, HTTP 400."""
+ERROR_REASON_SUBTASKS_NOT_SENT: ErrorReason.ValueType  # 140
+"""Subtasks could not be handed to workers: {message}. LUNA code 28000, HTTP 500."""
+ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 141
+"""Task with id '{task_id}' not found. LUNA code 28001, HTTP 404."""
+ERROR_REASON_TASKS_NOT_FOUND: ErrorReason.ValueType  # 142
+"""One or more tasks not found, including task with id '{task_id}'. LUNA code 28002, HTTP 404."""
+ERROR_REASON_TASK_ERROR_NOT_FOUND: ErrorReason.ValueType  # 143
+"""Task error with id '{error_id}' not found. LUNA code 28003, HTTP 404."""
+ERROR_REASON_TASK_ERRORS_NOT_FOUND: ErrorReason.ValueType  # 144
+"""One or more task errors not found, including task error with id '{error_id}'. LUNA code 28004, HTTP 404."""
+ERROR_REASON_TASK_PROGRESS_NOT_SAVED: ErrorReason.ValueType  # 145
+"""Progress of task with id '{task_id}' could not be updated: {message}. LUNA code 28008, HTTP 500."""
+ERROR_REASON_TASK_RESULT_GONE: ErrorReason.ValueType  # 146
+"""The result of task with id '{task_id}' is gone. LUNA code 28017, HTTP 404."""
+ERROR_REASON_NO_TASK_RESULT_YET: ErrorReason.ValueType  # 147
+"""Task with id '{task_id}' has no result yet. LUNA code 28018, HTTP 404."""
+ERROR_REASON_NO_TASK_RESULT: ErrorReason.ValueType  # 148
+"""Task with id '{task_id}' has status '{status}', which has no result. LUNA code 28020, HTTP 404."""
+ERROR_REASON_CROSS_MATCH_OBJECT_MISSING: ErrorReason.ValueType  # 149
+"""Object with id '{id}', named for cross matching, not found. LUNA code 28023, HTTP 400."""
+ERROR_REASON_TASK_CANCELLED: ErrorReason.ValueType  # 150
+"""Task with id '{task_id}' was cancelled and has no result. LUNA code 28025, HTTP 400."""
+ERROR_REASON_CROSS_MATCHING_FAILED: ErrorReason.ValueType  # 151
+"""Cross matching failed: {message}. LUNA code 31003, HTTP 500."""
+ERROR_REASON_DESCRIPTOR_NOT_DECRYPTED: ErrorReason.ValueType  # 152
+"""Descriptor cannot be decrypted: {message}. LUNA code 31010, HTTP 400."""
+ERROR_REASON_NO_MATCHER: ErrorReason.ValueType  # 153
+"""No matcher on this server can serve the request: {message}. LUNA code 31011, HTTP 403."""
+ERROR_REASON_TOO_MANY_FACES: ErrorReason.ValueType  # 154
+"""Image '{filename}' has {count} faces, allowed are {limit}. LUNA code 32017, HTTP 400."""
+ERROR_REASON_UNKNOWN_LICENCE_TARGET: ErrorReason.ValueType  # 155
+"""Unknown target '{target}' for licence features, allowed are: {allowed}. LUNA code 33006, HTTP 400."""
+ERROR_REASON_HANDLER_NOT_FOUND: ErrorReason.ValueType  # 156
+"""Handler with id '{handler_id}' not found. LUNA code 34000, HTTP 404."""
+ERROR_REASON_HANDLER_CORRUPTED: ErrorReason.ValueType  # 157
+"""Handler with id '{handler_id}' is corrupted: {message}. LUNA code 34002, HTTP 500."""
+ERROR_REASON_VERIFIER_NOT_FOUND: ErrorReason.ValueType  # 158
+"""Verifier with id '{verifier_id}' not found. LUNA code 34004, HTTP 404."""
+ERROR_REASON_ONLY_DYNAMIC_HANDLERS: ErrorReason.ValueType  # 159
+"""Handler with id '{handler_id}' is not dynamic, and only dynamic handlers are allowed here. LUNA code 34007, HTTP 403."""
+ERROR_REASON_LEGACY_BAD_HANDLER: ErrorReason.ValueType  # 160
+"""Handler with id '{handler_id}' cannot be used here: {message}. LUNA code 35002, HTTP 400."""
+ERROR_REASON_LEGACY_THRESHOLDS: ErrorReason.ValueType  # 161
+"""No face passed the thresholds: {message}. LUNA code 36003, HTTP 400."""
+ERROR_REASON_IMAGE_NOT_ACCESSIBLE: ErrorReason.ValueType  # 162
+"""Image '{image}' cannot be accessed: {message}. LUNA code 42009, HTTP 422."""
+ERROR_REASON_BUFFER_EMPTY: ErrorReason.ValueType  # 163
+"""A buffer for the recognition engine is empty: {message}. LUNA code 100001, HTTP 400."""
+ERROR_REASON_BUFFER_NULL: ErrorReason.ValueType  # 164
+"""A buffer for the recognition engine is absent: {message}. LUNA code 100002, HTTP 400."""
+ERROR_REASON_BUFFER_FULL: ErrorReason.ValueType  # 165
+"""A buffer of the recognition engine is full: {message}. LUNA code 100003, HTTP 400."""
+ERROR_REASON_INCOMPATIBLE_DESCRIPTORS: ErrorReason.ValueType  # 166
+"""Descriptors cannot be compared with each other: {message}. LUNA code 100004, HTTP 400."""
+ERROR_REASON_ENGINE_BROKEN: ErrorReason.ValueType  # 167
+"""The recognition engine failed inside: {message}. LUNA code 100005, HTTP 500."""
+ERROR_REASON_BAD_BUFFER_SIZE: ErrorReason.ValueType  # 168
+"""A buffer for the recognition engine has a wrong size: {message}. LUNA code 100006, HTTP 400."""
+ERROR_REASON_BROKEN_DESCRIPTOR: ErrorReason.ValueType  # 169
+"""The recognition engine cannot read the descriptor: {message}. LUNA code 100007, HTTP 400."""
+ERROR_REASON_BROKEN_DESCRIPTOR_BATCH: ErrorReason.ValueType  # 170
+"""The recognition engine cannot read the batch of descriptors: {message}. LUNA code 100008, HTTP 400."""
+ERROR_REASON_BAD_DETECTION: ErrorReason.ValueType  # 171
+"""The detection cannot be used: {message}. LUNA code 100009, HTTP 400."""
+ERROR_REASON_BROKEN_IMAGE: ErrorReason.ValueType  # 172
+"""The recognition engine cannot use the image: {message}. LUNA code 100010, HTTP 400."""
+ERROR_REASON_BAD_IMAGE_FORMAT: ErrorReason.ValueType  # 173
+"""The format of the image is wrong: {message}. LUNA code 100011, HTTP 400."""
+ERROR_REASON_BAD_ENGINE_INPUT: ErrorReason.ValueType  # 174
+"""The recognition engine cannot use its input: {message}. LUNA code 100013, HTTP 400."""
+ERROR_REASON_BAD_LANDMARKS5: ErrorReason.ValueType  # 175
+"""The 5 landmarks cannot be used: {message}. LUNA code 100014, HTTP 400."""
+ERROR_REASON_BAD_LANDMARKS68: ErrorReason.ValueType  # 176
+"""The 68 landmarks cannot be used: {message}. LUNA code 100015, HTTP 400."""
+ERROR_REASON_BAD_RECTANGLE: ErrorReason.ValueType  # 177
+"""The rectangle cannot be used: {message}. LUNA code 100016, HTTP 400."""
+ERROR_REASON_BAD_ENGINE_SETTINGS: ErrorReason.ValueType  # 178
+"""The settings of the recognition engine cannot be used: {message}. LUNA code 100017, HTTP 500."""
+ERROR_REASON_ENGINE_NOT_LICENSED: ErrorReason.ValueType  # 179
+"""The recognition engine has no licence: {message}. LUNA code 100018, HTTP 500."""
+ERROR_REASON_ENGINE_NOT_INITIALIZED: ErrorReason.ValueType  # 180
+"""A part of the recognition engine is not initialized: {message}. LUNA code 100019, HTTP 500."""
+ERROR_REASON_ENGINE_NOT_READY: ErrorReason.ValueType  # 181
+"""A part of the recognition engine is not ready: {message}. LUNA code 100020, HTTP 500."""
+ERROR_REASON_IMAGE_NOT_INITIALIZED: ErrorReason.ValueType  # 182
+"""The image could not be handed to the recognition engine: {message}. LUNA code 100021, HTTP 400."""
+ERROR_REASON_IMAGE_NOT_LOADED: ErrorReason.ValueType  # 183
+"""The image could not be loaded: {message}. LUNA code 100022, HTTP 400."""
+ERROR_REASON_IMAGE_NOT_SAVED: ErrorReason.ValueType  # 184
+"""The image could not be saved: {message}. LUNA code 100023, HTTP 400."""
+ERROR_REASON_IMAGE_NOT_ARCHIVED: ErrorReason.ValueType  # 185
+"""The image could not be archived: {message}. LUNA code 100024, HTTP 400."""
+ERROR_REASON_NO_IMAGE_CONVERSION: ErrorReason.ValueType  # 186
+"""The image cannot be converted: {message}. LUNA code 100026, HTTP 400."""
+ERROR_REASON_NO_IMAGE_DATA: ErrorReason.ValueType  # 187
+"""The image has no data: {message}. LUNA code 100027, HTTP 400."""
+ERROR_REASON_BAD_IMAGE_DATA_SIZE: ErrorReason.ValueType  # 188
+"""The data of the image has a wrong size: {message}. LUNA code 100028, HTTP 400."""
+ERROR_REASON_UNSUPPORTED_IMAGE_FORMAT: ErrorReason.ValueType  # 189
+"""The format of the image is not supported: {message}. LUNA code 100029, HTTP 400."""
+ERROR_REASON_BAD_IMAGE_HEIGHT: ErrorReason.ValueType  # 190
+"""The height of the image cannot be used: {message}. LUNA code 100030, HTTP 400."""
+ERROR_REASON_BAD_IMAGE_PATH: ErrorReason.ValueType  # 191
+"""No image can be loaded from or saved to this path: {message}. LUNA code 100031, HTTP 400."""
+ERROR_REASON_IMAGE_NOT_OPENED: ErrorReason.ValueType  # 192
+"""The image could not be opened in memory: {message}. LUNA code 100032, HTTP 400."""
+ERROR_REASON_UNSUPPORTED_IMAGE_TYPE: ErrorReason.ValueType  # 193
+"""The type of the image is not supported: {message}. LUNA code 100033, HTTP 400."""
+ERROR_REASON_BAD_IMAGE_WIDTH: ErrorReason.ValueType  # 194
+"""The width of the image cannot be used: {message}. LUNA code 100034, HTTP 400."""
+ERROR_REASON_BATCH_FAILED: ErrorReason.ValueType  # 195
+"""The images could not be worked on together: {message}. LUNA code 100035, HTTP 400."""
+ERROR_REASON_DESCRIPTOR_NOT_CREATED: ErrorReason.ValueType  # 196
+"""The descriptor could not be created: {message}. LUNA code 110001, HTTP 500."""
+ERROR_REASON_DESCRIPTORS_NOT_CREATED: ErrorReason.ValueType  # 197
+"""The batch of descriptors could not be created: {message}. LUNA code 110002, HTTP 500."""
+ERROR_REASON_EYES_NOT_ESTIMATED: ErrorReason.ValueType  # 198
+"""The eyes could not be estimated: {message}. LUNA code 110015, HTTP 500."""
+ERROR_REASON_FACE_NOT_DETECTED: ErrorReason.ValueType  # 199
+"""Detection of one face failed: {message}. LUNA code 110018, HTTP 500."""
+ERROR_REASON_FACES_NOT_DETECTED: ErrorReason.ValueType  # 200
+"""Detection of faces failed: {message}. LUNA code 110019, HTTP 500."""
+ERROR_REASON_ENGINE_MEMORY_FULL: ErrorReason.ValueType  # 201
+"""The recognition engine reached its limit of memory: {message}. LUNA code 110020, HTTP 500."""
+ERROR_REASON_MASK_NOT_ESTIMATED: ErrorReason.ValueType  # 202
+"""The mask could not be estimated: {message}. LUNA code 110023, HTTP 500."""
+ERROR_REASON_VERSION_NOT_ESTIMATED: ErrorReason.ValueType  # 203
+"""Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
