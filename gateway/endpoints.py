@@ -20,8 +20,7 @@ from gateway.query import Parameters
 from gateway.render import Renderer
 from gateway.templates import rules, template
 from server.errors import NotAcceptable
-from server.rpc.calls import RestOrigin
-from server.rpc.dispatcher import Context
+from server.rpc.calls import Context, RestOrigin
 from server.rpc.methods import Method
 
 NO_CONTENT = 204

@@ -23,7 +23,7 @@ from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
 from server.errors import Busy, Internal, InvalidInput, LunaError, MethodNotAllowed, Unauthenticated
-from server.rpc.dispatcher import Context
+from server.rpc.calls import Context
 from server.rpc.native import headers_of, request_id_of
 
 log = logging.getLogger(__name__)

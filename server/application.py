@@ -11,7 +11,17 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from luna.v6 import accounts_pb2, attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, platform_pb2, samples_pb2
+from luna.v6 import (
+    accounts_pb2,
+    attributes_pb2,
+    blobs_pb2,
+    faces_pb2,
+    lists_pb2,
+    matcher_pb2,
+    platform_pb2,
+    samples_pb2,
+    tokens_pb2,
+)
 from pydantic import SecretStr
 
 from engines.engine import DefaultFaceEngine
@@ -25,6 +35,7 @@ from server.domain.matching import Matching
 from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
+from server.domain.tokens import TokenRegistry
 from server.health import Health
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
@@ -32,29 +43,39 @@ from server.rpc.methods import collect
 from server.rpc.native import handlers
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
+from server.services.blobs import ImagesService, ObjectsService
 from server.services.faces import FacesService
 from server.services.lists import ListsService
 from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
 from server.services.samples import SamplesService
-from server.settings import Settings
+from server.services.tokens import CredentialsService, TokensService
+from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.attributes import RedisAttributeStore
+from storage.audit import PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.faces import PostgresFaceStore
 from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
 from storage.lists import PostgresListStore
+from storage.logins import RedisFailedLogins
+from storage.media import PostgresMediaStore
 from storage.samples import PostgresSampleStore
+from storage.tokens import PostgresTokenStore
 
 log = logging.getLogger(__name__)
 
 SERVICES = {
     "Platform": platform_pb2.DESCRIPTOR.services_by_name["Platform"],
     "Accounts": accounts_pb2.DESCRIPTOR.services_by_name["Accounts"],
+    "Tokens": tokens_pb2.DESCRIPTOR.services_by_name["Tokens"],
+    "Credentials": tokens_pb2.DESCRIPTOR.services_by_name["Credentials"],
     "Samples": samples_pb2.DESCRIPTOR.services_by_name["Samples"],
+    "Images": blobs_pb2.DESCRIPTOR.services_by_name["Images"],
+    "Objects": blobs_pb2.DESCRIPTOR.services_by_name["Objects"],
     "Attributes": attributes_pb2.DESCRIPTOR.services_by_name["Attributes"],
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
@@ -156,8 +177,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         attributes = RedisAttributeStore(client)
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
-        registry = AccountRegistry(accounts, passwords, open_registration=settings.registration_open)
-        authorizer = Authorizer(registry, account_header=settings.access.account_header)
+        media = PostgresMediaStore(database, blobs)
+        failures = RedisFailedLogins(
+            client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
+        )
+        registry = AccountRegistry(accounts, passwords, failures, open_registration=settings.registration_open)
+        tokens = TokenRegistry(PostgresTokenStore(database), accounts)
+        authorizer = Authorizer(registry, tokens, account_header=settings.access.account_header)
         if settings.access.admin_password is not None:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
 
@@ -165,9 +191,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version)
         health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
         servicers = {
-            "Platform": PlatformService(health),
+            "Platform": PlatformService(health, engine, shown(settings)),
             "Accounts": AccountsService(registry, authorizer),
+            "Tokens": TokensService(tokens, PostgresTokenStore(database)),
+            "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
             "Samples": SamplesService(Detection(engine, samples, fetcher), engine, samples),
+            "Images": ImagesService(engine, media),
+            "Objects": ObjectsService(media),
             "Attributes": AttributesService(
                 Extraction(engine, samples, attributes), attributes, descriptor_version=version
             ),
@@ -175,7 +205,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
         }
-        dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer)
+        dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer, PostgresAuditTrail(database))
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)

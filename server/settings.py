@@ -112,6 +112,13 @@ class Access(Group):
     password_cache_seconds: float = Field(
         300, ge=0, description="How long a verified password is remembered as a keyed hash, in memory only."
     )
+    login_failures: int = Field(
+        10, ge=1, description="Wrong passwords for one login, and ten times as many from one address, before 429."
+    )
+    login_window_seconds: int = Field(60, ge=1, description="How long wrong passwords are counted.")
+    token_key_days: int = Field(
+        30, ge=1, description="Age at which the key that new tokens are signed with is replaced."
+    )
 
 
 class Fetch(Group):
@@ -170,3 +177,18 @@ def load() -> Settings:
             message = f"{name} names no setting"
             raise ValueError(message)
     return settings
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """The settings as anyone may see them: groups by name in upper case, secrets as stars, no paths and no logins."""
+    groups: dict[str, object] = {}
+    for name in Settings.model_fields:
+        group = getattr(settings, name)
+        if isinstance(group, Group):
+            values = group.model_dump(mode="json", exclude=_PRIVATE.get(name))
+            groups[name.upper()] = values
+    return groups
+
+
+_PRIVATE: dict[str, set[str]] = {"access": {"admin_login"}, "blobs": {"url"}}
+"""Settings that are no secrets and still nobody's business."""

@@ -41,8 +41,8 @@ def face_conditions(scope: Scope, where: FaceFilter) -> list[ColumnElement[bool]
         conditions.append(face.face_id.in_(members))
     if where.user_data is not None:
         conditions.append(face.user_data.contains(where.user_data, autoescape=True))
-    conditions += _between(face.create_time, where.create_time_gte, where.create_time_lt)
-    conditions += _between(face.face_id, where.face_id_gte, where.face_id_lt)
+    conditions += between(face.create_time, where.create_time_gte, where.create_time_lt)
+    conditions += between(face.face_id, where.face_id_gte, where.face_id_lt)
     return conditions
 
 
@@ -56,9 +56,9 @@ def list_conditions(scope: Scope, where: ListFilter) -> list[ColumnElement[bool]
         conditions.append(entry.user_data.contains(where.user_data, autoescape=True))
     if where.user_data_eq is not None:
         conditions.append(entry.user_data == where.user_data_eq)
-    conditions += _between(entry.create_time, where.create_time_gte, where.create_time_lt)
-    conditions += _between(entry.last_update_time, where.last_update_time_gte, where.last_update_time_lt)
-    conditions += _between(entry.list_id, where.list_id_gte, where.list_id_lt)
+    conditions += between(entry.create_time, where.create_time_gte, where.create_time_lt)
+    conditions += between(entry.last_update_time, where.last_update_time_gte, where.last_update_time_lt)
+    conditions += between(entry.list_id, where.list_id_gte, where.list_id_lt)
     return conditions
 
 
@@ -67,7 +67,8 @@ def offset(page: Page) -> int:
     return min(page.offset, BIGGEST)
 
 
-def _between(column: ColumnElement[Any], gte: object, lt: object) -> list[ColumnElement[bool]]:
+def between(column: ColumnElement[Any], gte: object, lt: object) -> list[ColumnElement[bool]]:
+    """The conditions of an inclusive lower and an exclusive upper bound; None is no bound."""
     conditions = []
     if gte is not None:
         conditions.append(column >= gte)

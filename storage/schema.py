@@ -6,12 +6,14 @@ from typing import Final
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
 CHANNEL: Final = "luna_index"
@@ -79,6 +82,58 @@ samples: Final = Table(
     Column("size", Integer, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
     _time("create_time"),
+)
+
+media: Final = Table(
+    "media",
+    metadata,
+    Column("media_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("meta", JSONB, nullable=False),
+    _time("create_time"),
+)
+
+token_keys: Final = Table(
+    "token_keys",
+    metadata,
+    Column("key_id", Uuid, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    _time("create_time"),
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("token_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, ForeignKey("accounts.account_id", ondelete="CASCADE"), nullable=False),
+    _text("description"),
+    Column("expiration_time", DateTime(timezone=True)),
+    Column("permissions", JSONB, nullable=False),
+    Column("visibility_area", Text, nullable=False),
+    Column("key_id", Uuid, ForeignKey("token_keys.key_id"), nullable=False),
+    Column("revision", Uuid, nullable=False),
+    _time("create_time"),
+    _time("last_update_time"),
+    Index("tokens_newest_idx", "account_id", text("create_time DESC"), "token_id"),
+    Index(None, "key_id"),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("entry_id", BigInteger, Identity(always=True), primary_key=True),
+    _time("time"),
+    Column("account_id", Uuid),
+    Column("token_id", Uuid),
+    Column("method", Text, nullable=False),
+    Column("objects", ARRAY(Uuid), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Index("audit_account_idx", "account_id", text("entry_id DESC")),
 )
 
 faces: Final = Table(

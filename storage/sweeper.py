@@ -5,21 +5,27 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import select, text
 
+from server.domain.media import MediaKind
 from server.domain.samples import SampleType
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.filters import among
+from storage.media import media_folder
 from storage.samples import SHARDS, shard_folder
-from storage.schema import samples
+from storage.schema import media, samples
 
 AGE: Final = timedelta(hours=1)
 """A blob without a row may be one whose row is on its way; a change may be one that a follower has yet to read."""
-FOLDERS: Final = tuple((kind, shard_folder(kind, shard)) for kind in SampleType for shard in SHARDS)
+Kind: TypeAlias = SampleType | MediaKind
+FOLDERS: Final[tuple[tuple[Kind, str], ...]] = (
+    *((kind, shard_folder(kind, shard)) for kind in SampleType for shard in SHARDS),
+    *((kind, media_folder(kind, shard)) for kind in MediaKind for shard in SHARDS),
+)
 ROWS: Final = 10_000
 
 #: All transactions below a snapshot's xmin have ended. What was xmin an hour ago is therefore a floor for changes that
@@ -75,25 +81,29 @@ class Sweeper:
                 break
         return deleted
 
-    async def _sweep_folder(self, kind: SampleType, folder: str) -> int:
+    async def _sweep_folder(self, kind: Kind, folder: str) -> int:
         removed = 0
         async for batch in self._blobs.entries(folder):
             before = datetime.now(UTC) - self._age
-            keys = {_sample_id(entry.key): entry.key for entry in batch if entry.written <= before}
+            keys = {_blob_id(entry.key): entry.key for entry in batch if entry.written <= before}
             keys.pop(None, None)
-            for sample_id in set(keys) - await self._known(kind, [key for key in keys if key is not None]):
-                await self._blobs.delete(keys[sample_id])
+            for blob_id in set(keys) - await self._known(kind, [key for key in keys if key is not None]):
+                await self._blobs.delete(keys[blob_id])
                 removed += 1
         return removed
 
-    async def _known(self, kind: SampleType, sample_ids: list[UUID]) -> set[UUID]:
-        if not sample_ids:
+    async def _known(self, kind: Kind, ids: list[UUID]) -> set[UUID]:
+        if not ids:
             return set()
-        conditions = (among(samples.c.sample_id, sample_ids), samples.c.sample_type == kind.value)
-        return {row.sample_id for row in await self._database.fetch(select(samples.c.sample_id).where(*conditions))}
+        if isinstance(kind, SampleType):
+            column, table_kind = samples.c.sample_id, samples.c.sample_type
+        else:
+            column, table_kind = media.c.media_id, media.c.kind
+        rows = await self._database.fetch(select(column).where(among(column, ids), table_kind == kind.value))
+        return {row[0] for row in rows}
 
 
-def _sample_id(key: str) -> UUID | None:
+def _blob_id(key: str) -> UUID | None:
     """The id in the name of a blob; None where somebody else put a file there, which is left alone."""
     try:
         return UUID(PurePosixPath(key).stem)

@@ -184,19 +184,27 @@ class Permission(_message.Message):
 
     OBJECT_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
     object: _builtins.str
     """Kind of object: face, list, attribute, face_sample, ..."""
     action: _builtins.str
     """creation, view, modification, deletion or matching."""
+    field: _builtins.str
+    """Needed only where this enum field of the request ..."""
+    word: _builtins.str
+    """... has this word. A field that is absent has the first word of its enum."""
     def __init__(
         self,
         *,
         object: _builtins.str = ...,
         action: _builtins.str = ...,
+        field: _builtins.str = ...,
+        word: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "object", b"object"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "field", b"field", "object", b"object", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

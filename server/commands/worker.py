@@ -7,16 +7,20 @@ import logging
 import signal
 import sys
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import uvloop
 
 from server.application import NotConfigured, address
 from server.commands.logs import configure
+from server.domain.tokens import TokenRegistry
 from server.errors import LunaError
 from server.settings import Settings
+from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.sweeper import Sweeper
+from storage.tokens import PostgresTokenStore
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +48,11 @@ async def _work(settings: Settings) -> None:
         )
         stack.push_async_callback(database.close)
         sweeper = Sweeper(database, BlobStore(settings.blobs, settings.data))
+        tokens = TokenRegistry(PostgresTokenStore(database), PostgresAccountStore(database))
+        age = timedelta(days=settings.access.token_key_days)
         log.info("working")
         while not stop.is_set():
-            await _sweep(sweeper)
+            await _keep_up(sweeper, tokens, age)
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await stop.wait()
@@ -54,8 +60,9 @@ async def _work(settings: Settings) -> None:
                 continue
 
 
-async def _sweep(sweeper: Sweeper) -> None:
+async def _keep_up(sweeper: Sweeper, tokens: TokenRegistry, age: timedelta) -> None:
     try:
+        await tokens.rotate(age)
         await sweeper.sweep_blobs()
         await sweeper.prune_changes()
     except LunaError as error:

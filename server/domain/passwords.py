@@ -34,19 +34,20 @@ class Passwords:
         """The argon2id string of a password."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.hash, password)
 
+    def remembers(self, password_hash: str, password: str) -> bool:
+        """True where the password was verified against this hash a while ago."""
+        return self._verified.get(self._proof(password_hash, password), 0.0) > time.monotonic()
+
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """True where the password is the hashed one. Without a hash the same time is spent, and it is False."""
         if password_hash is None:
             self._decoy = self._decoy or await self.hash(secrets.token_hex())
             await self._check(self._decoy, password)
             return False
-        proof = hmac.digest(self._key, f"{password_hash}\n{password}".encode(errors="surrogatepass"), "sha256")
-        now = time.monotonic()
-        if self._verified.get(proof, 0.0) > now:
-            return True
         if not await self._check(password_hash, password):
             return False
-        self._verified[proof] = now + self._cache_seconds
+        proof = self._proof(password_hash, password)
+        self._verified[proof] = time.monotonic() + self._cache_seconds
         self._verified.move_to_end(proof)
         while len(self._verified) > _CACHE_SIZE:
             self._verified.popitem(last=False)
@@ -55,6 +56,9 @@ class Passwords:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
+
+    def _proof(self, password_hash: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{password_hash}\n{password}".encode(errors="surrogatepass"), "sha256")
 
     async def _check(self, password_hash: str, password: str) -> bool:
         def check() -> bool:

@@ -8,22 +8,26 @@ from uuid import UUID
 from server.domain.access import Principal
 from server.domain.accounts import Account, AccountChanges, AccountStore, AccountType
 from server.domain.ids import uuid7
+from server.domain.logins import FailedLogins
 from server.domain.passwords import Passwords
 from server.errors import (
     AccountNotFound,
     BadBody,
+    CredentialsWrong,
     LoginTaken,
     RegistrationClosed,
-    Unauthenticated,
 )
 
 
 class AccountRegistry:
     """The rules of accounts over the place where they are kept."""
 
-    def __init__(self, store: AccountStore, passwords: Passwords, *, open_registration: bool) -> None:
+    def __init__(
+        self, store: AccountStore, passwords: Passwords, failures: FailedLogins, *, open_registration: bool
+    ) -> None:
         self._store = store
         self._passwords = passwords
+        self._failures = failures
         self._open = open_registration
 
     @property
@@ -98,27 +102,23 @@ class AccountRegistry:
         changes = AccountChanges(login, password_hash, account_type, description)
         await self._store.change(account_id, changes, datetime.now(UTC))
 
-    async def by_password(self, login: str, password: str) -> Principal:
-        """The account of a login and its password.
+    async def by_password(self, login: str, password: str, address: str) -> Account:
+        """The account of a login and its password, sent from an address.
+
+        A password that was verified a while ago is not counted and not held up by failures of others.
 
         Raises:
-            Unauthenticated: there is none; it does not tell whether login or password is wrong.
+            CredentialsWrong: there is none; it does not tell whether login or password is wrong.
+            Busy: there were too many wrong passwords for the login, or from the address.
         """
         account = await self._store.by_login(login)
+        if account is not None and self._passwords.remembers(account.password_hash, password):
+            return account
+        await self._failures.check(login, address)
         if not await self._passwords.verify(account.password_hash if account else None, password) or account is None:
-            raise Unauthenticated(message="login or password is wrong")
-        return Principal(account.account_id, account.account_type)
-
-    async def by_id(self, account_id: UUID) -> Principal:
-        """The account that the deprecated header names.
-
-        Raises:
-            Unauthenticated: there is none.
-        """
-        account = await self._store.by_id(account_id)
-        if account is None:
-            raise Unauthenticated(message=f"account '{account_id}' is not known")
-        return Principal(account.account_id, account.account_type)
+            await self._failures.add(login, address)
+            raise CredentialsWrong
+        return account
 
     async def _add(
         self, login: str, password: str, account_type: AccountType, description: str, account_id: UUID

@@ -7,11 +7,25 @@ import binascii
 from collections.abc import Mapping
 from uuid import UUID
 
-from luna import options_pb2
+from google.protobuf.message import Message
 
+from luna import options_pb2
 from server.domain.access import Principal
+from server.domain.accounts import Account
 from server.domain.registry import AccountRegistry
-from server.errors import AccountHeaderOff, AccountNeeded, Forbidden, TokenNotUsable, Unauthenticated
+from server.domain.tokens import TokenRegistry
+from server.errors import (
+    AccountHeaderOff,
+    AccountNeeded,
+    AccountNotFound,
+    CredentialsWrong,
+    Forbidden,
+    TokenCorrupted,
+    TokenExpired,
+    TokenNotFound,
+    TokenNotUsable,
+    Unauthenticated,
+)
 from server.rpc.validation import UUID as UUID_PATTERN
 
 
@@ -21,16 +35,20 @@ class Authorizer:
     `Authorization` wins over `Luna-Account-Id` where both are sent: programs written for LUNA send both.
     """
 
-    def __init__(self, registry: AccountRegistry, *, account_header: bool) -> None:
+    def __init__(self, registry: AccountRegistry, tokens: TokenRegistry, *, account_header: bool) -> None:
         self._registry = registry
+        self._tokens = tokens
         self._account_header = account_header
 
-    async def caller(self, headers: Mapping[str, str], access: options_pb2.Access | None) -> Principal | None:
+    async def caller(
+        self, headers: Mapping[str, str], access: options_pb2.Access | None, address: str
+    ) -> Principal | None:
         """The account of a call; None for a call of an open method.
 
         Raises:
             Unauthenticated: credentials are missing or wrong.
-            TokenNotUsable: the method refuses tokens.
+            Busy: there were too many wrong passwords.
+            TokenNotUsable, TokenRefused: the method refuses tokens, or the token may no longer be what it says.
             AccountHeaderOff, AccountNeeded: the deprecated header is off, or missing for a change.
             Forbidden: the method has no `luna.access`.
         """
@@ -38,35 +56,42 @@ class Authorizer:
             raise Forbidden(message="the method states no access rule")
         if access.open:
             return None
-        authorization = headers.get("authorization")
-        if authorization is not None:
-            return await self._by_authorization(authorization, access)
-        account_id = headers.get("luna-account-id")
-        if account_id is not None:
-            return await self._by_account_id(account_id)
+        principal = await self.known(headers, address)
+        if principal is not None:
+            if access.no_token and principal.token is not None:
+                raise TokenNotUsable
+            return principal
         if self._account_header and access.changes:
             raise AccountNeeded
         raise Unauthenticated(message="the Authorization header is required")
 
-    async def known(self, headers: Mapping[str, str]) -> Principal | None:
-        """The account that an open method's call names all the same, by login and password; None without them.
+    async def known(self, headers: Mapping[str, str], address: str) -> Principal | None:
+        """The account that a call's credentials name; None where it has none.
 
         Raises:
-            Unauthenticated: the credentials are wrong.
+            LunaError: as for `caller`.
         """
         authorization = headers.get("authorization")
-        return None if authorization is None else await self._by_authorization(authorization, None)
+        if authorization is not None:
+            return await self._by_authorization(authorization, address)
+        account_id = headers.get("luna-account-id")
+        return None if account_id is None else await self._by_account_id(account_id)
 
-    async def _by_authorization(self, authorization: str, access: options_pb2.Access | None) -> Principal:
+    async def _by_authorization(self, authorization: str, address: str) -> Principal:
         scheme, _, value = authorization.partition(" ")
         match scheme.lower():
             case "basic":
                 login, password = _login_and_password(value.strip())
-                return await self._registry.by_password(login, password)
+                try:
+                    return principal_of(await self._registry.by_password(login, password, address))
+                except CredentialsWrong as error:
+                    # the codes of the credentials verifier are its own; here it is the request that fails
+                    raise Unauthenticated(message=error.detail) from None
             case "bearer":
-                if access is not None and access.no_token:
-                    raise TokenNotUsable
-                raise Unauthenticated(message="the token is not known")
+                try:
+                    return await self._tokens.principal(value.strip())
+                except (TokenCorrupted, TokenExpired, TokenNotFound, AccountNotFound) as error:
+                    raise Unauthenticated(message=error.detail) from None
             case _:
                 raise Unauthenticated(message="the Authorization header is neither Basic nor Bearer")
 
@@ -75,7 +100,36 @@ class Authorizer:
             raise AccountHeaderOff
         if not UUID_PATTERN.fullmatch(account_id):
             raise Unauthenticated(message="Luna-Account-Id is not a uuid")
-        return await self._registry.by_id(UUID(account_id))
+        try:
+            return principal_of(await self._registry.get(UUID(account_id)))
+        except AccountNotFound as error:
+            raise Unauthenticated(message=error.detail) from None
+
+
+def principal_of(account: Account) -> Principal:
+    """An account as itself, without a token."""
+    return Principal(account.account_id, account.account_type)
+
+
+def permit(principal: Principal, access: options_pb2.Access, request: Message) -> None:
+    """Hold a token to what a method needs.
+
+    Raises:
+        MissingPermission, MissingResource: the token lacks something; the error names it.
+    """
+    if access.resource:
+        principal.require_resource(access.resource)
+    for permission in access.permissions:
+        if not permission.field or _word(request, permission.field) == permission.word:
+            principal.require(permission.object, permission.action)
+
+
+def _word(request: Message, name: str) -> str:
+    """The word of an enum field; that of the enum's first value where the field is absent."""
+    enum = request.DESCRIPTOR.fields_by_name[name].enum_type
+    number = getattr(request, name)
+    value = (enum.values_by_number.get(number) if enum and number else None) or (enum.values[1] if enum else None)
+    return str(value.GetOptions().Extensions[options_pb2.value].word) if value else ""
 
 
 def _login_and_password(value: str) -> tuple[str, str]:

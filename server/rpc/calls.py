@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import Message
 
 from server.domain.access import Principal
 from server.errors import Unauthenticated
@@ -22,10 +26,14 @@ class RestOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call in progress. `headers` have lower-case names: gRPC metadata or HTTP headers, `-bin` entries left out."""
+    """A call in progress. `headers` have lower-case names: gRPC metadata or HTTP headers, `-bin` entries left out.
+
+    `address` is the client's, without its port.
+    """
 
     method: str
     request_id: str
+    address: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     caller: Principal | None = None
 
@@ -41,7 +49,21 @@ class Call:
         return self.caller
 
 
+Context = grpc.aio.ServicerContext[Message, Message]
+"""What gRPC tells of a call."""
+
 _current: ContextVar[Call] = ContextVar("luna_call")
+
+
+def address_of(context: Context, headers: Mapping[str, str], rest: RestOrigin | None) -> str:
+    """The client's address without its port: the connection's, or the one that Envoy saw where it is Envoy's.
+
+    Envoy appends to x-forwarded-for, so that only the last entry is not the client's own invention.
+    """
+    if rest is not None:
+        return headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    transport, _, peer = unquote(context.peer() or "").partition(":")
+    return peer.rpartition(":")[0].strip("[]") if transport in {"ipv4", "ipv6"} else peer
 
 
 def current() -> Call:

@@ -1,6 +1,6 @@
 """The one way that every unary call goes, native or from REST.
 
-who calls -> open the call -> defaults and limits -> the servicer, all under the call's deadline -> errors of one kind
+who calls, and may they -> defaults and limits -> the servicer -> the audit trail, all under the call's deadline
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-import grpc
 from google.protobuf.message import Message
 
-from server.domain.access import Principal
+from server.domain.audit import AuditTrail
 from server.errors import DeadlineExceeded, Internal, LunaError
-from server.rpc.authorization import Authorizer
-from server.rpc.calls import Call, RestOrigin, enter
+from server.rpc.audit import entry_of
+from server.rpc.authorization import Authorizer, permit
+from server.rpc.calls import Call, Context, RestOrigin, address_of, enter
 from server.rpc.methods import Method
 from server.rpc.validation import validate
 
 log = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext[Message, Message]
-
 
 class Dispatcher:
     """Calls the methods of `luna.v6`."""
 
-    def __init__(self, methods: Mapping[str, Method], authorizer: Authorizer) -> None:
+    def __init__(self, methods: Mapping[str, Method], authorizer: Authorizer, audit: AuditTrail) -> None:
         self.methods = methods
         self._authorizer = authorizer
+        self._audit = audit
 
     async def call(
         self,
@@ -46,12 +45,19 @@ class Dispatcher:
         Raises:
             LunaError: whatever went wrong, and nothing else but cancellation.
         """
+        address = address_of(context, headers, rest)
         try:
             async with asyncio.timeout(context.time_remaining()):
-                caller = await self._caller(method, headers)
-                enter(Call(method.name, request_id, headers, caller))
+                access = method.access
+                caller = await self._authorizer.caller(headers, access, address)
+                if caller is not None and access is not None:
+                    permit(caller, access, request)
+                enter(Call(method.name, request_id, address, headers, caller))
                 validate(request, rest)
-                return await method.behaviour(request, context)
+                response = await method.behaviour(request, context)
+                if access is not None and access.changes:
+                    await self._audit.add(entry_of(method, request, response, caller, address, request_id))
+                return response
         except LunaError:
             raise
         except TimeoutError as error:
@@ -59,6 +65,3 @@ class Dispatcher:
         except Exception as error:
             log.exception("request %s failed in %s", request_id, method.name)
             raise Internal(request_id=request_id) from error
-
-    async def _caller(self, method: Method, headers: Mapping[str, str]) -> Principal | None:
-        return await self._authorizer.caller(headers, method.access)

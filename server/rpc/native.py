@@ -11,7 +11,8 @@ import grpc
 from google.protobuf.message import Message
 
 from server.errors import LunaError
-from server.rpc.dispatcher import Context, Dispatcher
+from server.rpc.calls import Context
+from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import Method
 from server.rpc.status import status_of
 

@@ -14,12 +14,12 @@ from server.rpc.calls import current
 from server.rpc.validation import UUID as UUID_PATTERN
 from server.services.messages import optional_uuid, timestamp
 
-_TYPES = {
+TYPES = {
     pb.ACCOUNT_TYPE_USER: AccountType.USER,
     pb.ACCOUNT_TYPE_ADVANCED_USER: AccountType.ADVANCED_USER,
     pb.ACCOUNT_TYPE_ADMIN: AccountType.ADMIN,
 }
-_TYPE_OF = {value: key for key, value in _TYPES.items()}
+TYPE_OF = {value: key for key, value in TYPES.items()}
 
 
 class AccountsService(accounts_pb2_grpc.AccountsServicer):
@@ -34,7 +34,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServicer):
         account = await self._registry.create(
             login=request.login,
             password=request.password,
-            account_type=_TYPES[request.account_type],
+            account_type=TYPES[request.account_type],
             description=request.description,
             account_id=optional_uuid(_wanted_id()),
             by=await self._administrator(),
@@ -47,7 +47,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServicer):
         return pb.Account(
             account_id=str(account.account_id),
             login=account.login,
-            account_type=_TYPE_OF[account.account_type],
+            account_type=TYPE_OF[account.account_type],
             description=account.description,
             create_time=timestamp(account.create_time),
             last_update_time=timestamp(account.last_update_time),
@@ -59,7 +59,7 @@ class AccountsService(accounts_pb2_grpc.AccountsServicer):
             current().principal.account_id,
             login=request.login if request.HasField("login") else None,
             password=request.password if request.HasField("password") else None,
-            account_type=_TYPES[request.account_type] if request.HasField("account_type") else None,
+            account_type=TYPES[request.account_type] if request.HasField("account_type") else None,
             description=request.description if request.HasField("description") else None,
         )
         return pb.UpdateAccountResponse()
@@ -68,7 +68,8 @@ class AccountsService(accounts_pb2_grpc.AccountsServicer):
         """Who creates an account where not everyone may: credentials are then needed although the method is open."""
         if self._registry.open_registration:
             return None
-        return await self._authorizer.known(current().headers)
+        call = current()
+        return await self._authorizer.known(call.headers, call.address)
 
 
 def _wanted_id() -> str:

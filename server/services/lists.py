@@ -36,6 +36,7 @@ class ListsService(lists_pb2_grpc.ListsServicer):
 
     async def DeleteLists(self, request: pb.DeleteListsRequest, context: object) -> pb.DeleteListsResponse:
         """Delete several lists."""
+        _permit_faces(with_faces=request.with_faces)
         await self._lists.remove(
             current().principal.writes, set(uuids(request.list_ids)), with_faces=request.with_faces
         )
@@ -63,6 +64,7 @@ class ListsService(lists_pb2_grpc.ListsServicer):
 
     async def DeleteList(self, request: pb.DeleteListRequest, context: object) -> pb.DeleteListResponse:
         """Delete a list."""
+        _permit_faces(with_faces=request.with_faces)
         list_id = UUID(request.list_id)
         try:
             await self._lists.remove(current().principal.writes, [list_id], with_faces=request.with_faces)
@@ -75,6 +77,12 @@ class ListsService(lists_pb2_grpc.ListsServicer):
         change = self._lists.attach if request.action == pb.LIST_ACTION_ATTACH else self._lists.detach
         await change(current().principal.writes, UUID(request.list_id), uuids(request.face_ids), datetime.now(UTC))
         return pb.UpdateListFacesResponse()
+
+
+def _permit_faces(*, with_faces: bool) -> None:
+    """Deleting the faces too needs the permission to delete faces."""
+    if with_faces:
+        current().principal.require("face", "deletion")
 
 
 def _where(request: pb.ListListsRequest | pb.CountListsRequest) -> ListFilter:

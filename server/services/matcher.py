@@ -57,6 +57,7 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
     async def MatchFaces(self, request: pb.MatchFacesRequest, context: object) -> pb.MatchFacesResponse:
         """Search candidates for each reference."""
         for position, block in enumerate(request.candidates):
+            current().principal.require("attribute" if block.HasField("attributes") else "face", "matching")
             _check_targets(block, position)
         found = await self._matching.match(
             current().principal,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from luna.v6 import platform_pb2 as pb
 from luna.v6 import platform_pb2_grpc
 
+from server.domain.vision import Estimation, FaceEngine
 from server.health import Health
 from server.version import API, VERSION
 
@@ -14,8 +16,10 @@ from server.version import API, VERSION
 class PlatformService(platform_pb2_grpc.PlatformServicer):
     """The service itself."""
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, engine: FaceEngine, settings: Mapping[str, object]) -> None:
         self._health = health
+        self._engine = engine
+        self._settings = settings
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: object) -> pb.GetVersionResponse:
         """The version of every part; all parts are one program."""
@@ -32,3 +36,19 @@ class PlatformService(platform_pb2_grpc.PlatformServicer):
         began = time.perf_counter()
         await self._health.check()
         return pb.CheckHealthResponse(execution_time=time.perf_counter() - began)
+
+    async def GetConfig(self, request: pb.GetConfigRequest, context: object) -> pb.GetConfigResponse:
+        """The settings, secrets hidden."""
+        response = pb.GetConfigResponse()
+        response.settings.update(self._settings)
+        return response
+
+    async def GetFeatures(self, request: pb.GetFeaturesRequest, context: object) -> pb.GetFeaturesResponse:
+        """What this server can do."""
+        served = {one.value for one in Estimation if self._engine.needs(one) is None}
+        known = pb.EstimationFeatures.DESCRIPTOR.fields_by_name
+        return pb.GetFeaturesResponse(
+            license=True,
+            estimations=pb.EstimationFeatures(**{name: True for name in served if name in known}),
+            components=pb.ComponentFeatures(image_store=True, index_module=True),
+        )

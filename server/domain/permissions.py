@@ -1,0 +1,57 @@
+"""What a token may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "face": ("creation", "view", "modification", "deletion", "matching"),
+    "list": ("creation", "view", "modification", "deletion"),
+    "event": ("creation", "view", "deletion", "matching"),
+    "attribute": ("creation", "view", "deletion", "matching"),
+    "handler": ("creation", "view", "modification", "deletion"),
+    "verifier": ("creation", "view", "modification", "deletion"),
+    "task": ("creation", "view", "modification", "deletion"),
+    "face_sample": ("creation", "view", "deletion"),
+    "body_sample": ("creation", "view", "deletion"),
+    "image": ("creation", "view", "deletion"),
+    "object": ("creation", "view", "deletion"),
+    "token": ("view", "modification", "deletion"),
+    "lambda": ("creation", "view", "modification", "deletion"),
+}
+"""The actions that there are for each kind of object."""
+
+RESOURCES = ("liveness", "iso", "sdk")
+"""Parts of the service that a token must be let into by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmitEvents:
+    """Which handlers events may be made with: all, those of the white list, or all but those of the black list."""
+
+    allowed: bool = False
+    white_list: frozenset[UUID] = frozenset()
+    black_list: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What is allowed; everything else is not. `grants` are pairs of kind of object and action."""
+
+    grants: frozenset[tuple[str, str]] = frozenset()
+    resources: frozenset[str] = frozenset()
+    emit_events: EmitEvents = field(default_factory=EmitEvents)
+
+    def missing_of(self, other: Permissions) -> str | None:
+        """Something that the other permissions allow and these do not; None where they are no more than these."""
+        grants = sorted(other.grants - self.grants)
+        if grants:
+            return f"{grants[0][0]}: {grants[0][1]}"
+        resources = sorted(other.resources - self.resources)
+        if resources:
+            return f"resources: {resources[0]}"
+        if other.emit_events.allowed and other.emit_events != self.emit_events:
+            return "emit_events"
+        return None

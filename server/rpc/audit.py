@@ -1,0 +1,50 @@
+"""Entries of the audit trail, from what a call was about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from server.domain.access import Principal
+from server.domain.audit import AuditEntry
+from server.rpc.methods import Method
+from server.rpc.validation import UUID as UUID_PATTERN
+
+_MOST = 1000
+"""Ids that one entry holds: a request has no more, and an answer to several images seldom has."""
+
+
+def entry_of(
+    method: Method, request: Message, response: Message, caller: Principal | None, address: str, request_id: str
+) -> AuditEntry:
+    """What is to be remembered of a change that succeeded."""
+    ids = dict.fromkeys((*_ids(request), *_ids(response)))
+    return AuditEntry(
+        time=datetime.now(UTC),
+        account_id=None if caller is None else caller.account_id,
+        token_id=None if caller is None or caller.token is None else caller.token.token_id,
+        method=method.name,
+        objects=tuple(ids)[:_MOST],
+        address=address,
+        request_id=request_id,
+    )
+
+
+def _ids(message: Message) -> Iterator[UUID]:
+    """The UUIDs in fields that are called ..._id, ..._ids, lists or samples, nested ones too. Nothing else is taken."""
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        if field.message_type is not None:
+            if not field.message_type.full_name.startswith("google.protobuf.") and not _is_map(field):
+                for item in values:
+                    yield from _ids(item)
+        elif field.name.endswith(("_id", "_ids")) or field.name in {"lists", "samples"}:
+            yield from (UUID(text) for text in values if isinstance(text, str) and UUID_PATTERN.fullmatch(text))
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
