@@ -139,7 +139,7 @@ class Pipeline:
 
     def _score(self, warp: Image) -> float:
         seen = self._detector.examine(warp, squared(alignment.CANONICAL_BOX))
-        return quality.score(quality.estimate(warp), _unit(seen.scores[0]))
+        return quality.score(quality.estimate(warp), _unit(seen.scores[0]), alignment.misalignment(seen.points[0]))
 
     def _inside(self, image: Image, box: Rect) -> Detections:
         """The one face whose centre is in the box and which fits it best, or none."""
