@@ -79,7 +79,7 @@ def score(quality: Quality, confidence: float, misalignment: float) -> float:
     weakened to the part that descriptors suffer from: overexposure most, darkness least. Of 450 genuine pairs
     of Labeled Faces in the Wild, four fifths with one photo blurred, darkened, overexposed or turned, 20 % are not
     recognised; without the 20 % of the lowest scores it is 10 %, without 40 % it is 3 %. The form and the shares were
-    chosen among seven on these same pairs, so other degradations may rank less well.
+    chosen among eight on these same pairs, so other degradations may rank less well.
 
     Args:
         quality: of the warp.
