@@ -150,6 +150,14 @@ class DefaultFaceEngine:
         """
         return await self._run(partial(self._ready().normalise, image, width=width, height=height))
 
+    async def to_jpeg(self, image: bytes) -> bytes:
+        """An encoded image as JPEG; the bytes as they are where they are JPEG already.
+
+        Raises:
+            NotAnImage, ImageTooLarge, Busy: as for `detect`.
+        """
+        return await self._run(partial(self._ready().to_jpeg, image))
+
     def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
         """One descriptor of several of the same person: their mean by score, of unit length; the score is the mean."""
         return descriptor.aggregate(descriptors)

@@ -205,7 +205,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
         }
-        dispatcher = Dispatcher(collect({SERVICES[name]: one for name, one in servicers.items()}), authorizer, PostgresAuditTrail(database))
+        methods = collect({SERVICES[name]: one for name, one in servicers.items()})
+        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database))
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)

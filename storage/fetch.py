@@ -18,6 +18,14 @@ from server.settings import Fetch
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _SCHEMES = {"http": 80, "https": 443}
+_HEADERS = {"accept": "image/*", "accept-encoding": "identity"}
+
+_EMBEDDING = [ipaddress.IPv6Network(one) for one in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
+"""Networks whose last 32 bits are an IPv4 address that something on the way may turn it into: IPv4-compatible
+(RFC 4291), IPv4-translated (RFC 2765) and NAT64 (RFC 6052)."""
+
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Translation inside one network (RFC 8215). Older releases of Python take it for global."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -28,7 +36,7 @@ class HttpFetcher:
     def __init__(self, settings: Fetch) -> None:
         self._settings = settings
         self._client = httpx.AsyncClient(
-            trust_env=False, follow_redirects=False, timeout=settings.timeout_seconds, headers={"accept": "image/*"}
+            trust_env=False, follow_redirects=False, timeout=settings.timeout_seconds, headers=_HEADERS
         )
 
     async def close(self) -> None:
@@ -60,6 +68,9 @@ class HttpFetcher:
                     continue
                 if response.status_code != httpx.codes.OK:
                     raise DownloadFailed(url=url, message=f"status {response.status_code}")
+                # images are packed already; unpacking, perhaps in several layers, could fill the memory at once
+                if response.headers.get("content-encoding", "identity").lower() != "identity":
+                    raise DownloadFailed(url=url, message="a content encoding, and none was asked for")
                 return await self._read(url, response)
             finally:
                 await response.aclose()
@@ -91,7 +102,7 @@ class HttpFetcher:
     async def _read(self, url: str, response: httpx.Response) -> bytes:
         limit = self._settings.max_bytes
         data = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             data += chunk
             if len(data) > limit:
                 raise DownloadFailed(url=url, message=f"larger than {limit} bytes")
@@ -102,6 +113,10 @@ def is_public(address: Address) -> bool:
     """True for an address of the public internet: not private, loopback, link-local (cloud metadata), or reserved."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is None and any(address in network for network in _EMBEDDING):
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
+        if address in _LOCAL_NAT64:
+            return False
     return address.is_global and not address.is_multicast

@@ -41,7 +41,10 @@ _IBUG = (
     "Trained by Davis King on iBUG 300-W, whose authors exclude commercial use of the data: ask Imperial College "
     "London before using it in a product."
 )
-_MIT = "MIT, Copyright (c) 2019-2024 Iván de Paz Centeno; weights derived from David Sandberg's facenet (MIT)."
+_MIT = (
+    "MIT, Copyright (c) 2019-2024 Iván de Paz Centeno; the package names Kaipeng Zhang's original MTCNN repository as "
+    "the origin of the weights."
+)
 
 DESCRIPTOR = Source(
     "face_recognition_models",

@@ -47,6 +47,9 @@ _RECTANGLE = 3.8
 CANONICAL_BOX = np.array([[42.0, 6.0, 198.0, 216.0]], np.float32)
 """Where MTCNN sees the face of a warp, [1, 4]: medians over 317 warps."""
 
+CANONICAL_POINTS = np.array([(88, 85), (159, 85), (125, 129), (92, 164), (155, 164)], np.float32)
+"""Where it sees the five points of a warp, [5, 2]: medians over 90 warps."""
+
 
 def similarity(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> Matrix:
     """The similarity transform [2, 3] that takes points [n, 2] to others with the least squared error.
@@ -73,6 +76,11 @@ def rectangles(points: npt.NDArray[np.float32]) -> Boxes:
     spread = np.sqrt(np.square(points - centre[:, None]).sum(axis=2).mean(axis=1, keepdims=True))
     half = np.maximum(_RECTANGLE * spread, 2) / 2
     return np.asarray(np.hstack([centre - half, centre + half]), np.float32)
+
+
+def misalignment(points: npt.NDArray[np.float32]) -> float:
+    """How far the points of a warp, [5, 2], are from where they should be: root of the mean square, in pixels."""
+    return float(np.sqrt(np.square(points - CANONICAL_POINTS).sum(axis=1).mean()))
 
 
 def warp_transform(landmarks: npt.NDArray[np.float32]) -> Matrix:

@@ -126,6 +126,10 @@ class Pipeline:
         """As `FaceEngine.normalise`."""
         return decoding.as_jpeg(image, decoding.decode_sample(image, width=width, height=height))
 
+    def to_jpeg(self, image: bytes) -> bytes:
+        """As `FaceEngine.to_jpeg`."""
+        return decoding.as_jpeg(image, decoding.decode(image, max_pixels=self._settings.max_pixels).pixels)
+
     def describe(self, samples: Sequence[bytes]) -> list[ExtractedDescriptor]:
         """As `FaceEngine.describe`."""
         warps = [decoding.decode_sample(sample) for sample in samples]
@@ -139,7 +143,7 @@ class Pipeline:
 
     def _score(self, warp: Image) -> float:
         seen = self._detector.examine(warp, squared(alignment.CANONICAL_BOX))
-        return quality.score(quality.estimate(warp), _unit(seen.scores[0]))
+        return quality.score(quality.estimate(warp), _unit(seen.scores[0]), alignment.misalignment(seen.points[0]))
 
     def _inside(self, image: Image, box: Rect) -> Detections:
         """The one face whose centre is in the box and which fits it best, or none."""

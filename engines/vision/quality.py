@@ -7,7 +7,6 @@ were blurred, darkened and brightened step by step: there each measure follows t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -43,6 +42,9 @@ _IMBALANCE = _Ramp(0.4, 0.05)
 #: Part of the face that is nearly white and colourless; 5 % of the photos have more than .05.
 _SPECULAR = _Ramp(0.35, 0.03)
 
+#: Pixels; 95 % of aligned photos have less than 10, half of those turned by up to 60 degrees more than 26.
+_ALIGNMENT = _Ramp(60, 12)
+
 _NEARLY_WHITE = 230
 _CLIPPED, _COLOURLESS = 235, 50
 
@@ -70,13 +72,27 @@ def estimate(warp: Image) -> Quality:
     )
 
 
-def score(quality: Quality, confidence: float) -> float:
+def score(quality: Quality, confidence: float, misalignment: float) -> float:
     """How well a descriptor of this face can be trusted, in [0, 1].
 
-    The detector's confidence in the warp, times the geometric mean of the qualities that a descriptor suffers from.
+    The product of the detector's confidence in the warp, of how well the face sits in it, and of the qualities, each
+    weakened to the part that descriptors suffer from: overexposure most, darkness least. Of 450 genuine pairs
+    of Labeled Faces in the Wild, four fifths with one photo blurred, darkened, overexposed or turned, 20 % are not
+    recognised; without the 20 % of the lowest scores it is 10 %, without 40 % it is 3 %. The form and the shares were
+    chosen among eight on these same pairs, so other degradations may rank less well.
+
+    Args:
+        quality: of the warp.
+        confidence: the detector's in the warp, in [0, 1].
+        misalignment: in pixels, as `alignment.misalignment` measures it.
     """
-    product = quality.blurriness * quality.dark * quality.light * quality.illumination
-    return min(1.0, max(0.0, confidence)) * math.sqrt(math.sqrt(product))
+    sound = _part(quality.light, 0.6) * _part(quality.blurriness, 0.3) * _part(quality.dark, 0.15)
+    return min(1.0, max(0.0, confidence)) * _ALIGNMENT(misalignment) * sound
+
+
+def _part(quality: float, share: float) -> float:
+    """A quality that can take away no more than `share`."""
+    return 1 - share + share * quality
 
 
 def _sharpness(grey: npt.NDArray[np.float32]) -> float:

@@ -207,3 +207,11 @@ class FaceEngine(Protocol):
             NotAnImage, ImageTooLarge, Busy: as for `detect`.
         """
         ...
+
+    async def to_jpeg(self, image: bytes) -> bytes:
+        """An encoded image as JPEG, upright; the bytes as they are where they are JPEG already.
+
+        Raises:
+            NotAnImage, ImageTooLarge, Busy: as for `detect`.
+        """
+        ...

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from google.protobuf.message import Message
-
 from luna import options_pb2
+
 from server.domain.access import Principal
 from server.domain.accounts import Account
 from server.domain.registry import AccountRegistry

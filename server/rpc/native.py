@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterable
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from server.errors import LunaError
+from server.errors import InvalidInput, LunaError
 from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import Method
@@ -42,26 +42,41 @@ def headers_of(context: Context) -> dict[str, str]:
 
 def handlers(dispatcher: Dispatcher) -> Iterable[grpc.GenericRpcHandler]:
     """A handler for each service, to be added to a server."""
-    by_service: dict[str, dict[str, grpc.RpcMethodHandler[Message, Message]]] = {}
+    by_service: dict[str, dict[str, grpc.RpcMethodHandler[bytes, Message]]] = {}
     for method in dispatcher.methods.values():
         service = method.descriptor.containing_service.full_name
         by_service.setdefault(service, {})[method.descriptor.name] = _handler(dispatcher, method)
     return [grpc.method_handlers_generic_handler(name, found) for name, found in by_service.items()]
 
 
-def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[Message, Message]:
-    async def serve(request: Message, context: Context) -> Message:
+def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[bytes, Message]:
+    async def serve(data: bytes, context: Context) -> Message:
         headers = headers_of(context)
         request_id = request_id_of(headers.get("luna-request-id"))
-        context.set_trailing_metadata((("luna-request-id", request_id),))
+        own = ("luna-request-id", request_id)
+        context.set_trailing_metadata((own,))
         try:
+            request = _parsed(method, data)
             return await dispatcher.call(method, request, context, headers=headers, request_id=request_id)
         except LunaError as error:
-            await context.abort_with_status(status_of(error, request_id))
+            status = status_of(error, request_id)
+            # with `abort_with_status` the metadata of the status would replace the id
+            await context.abort(status.code, status.details, (own, *(status.trailing_metadata or ())))
             raise
 
     return grpc.unary_unary_rpc_method_handler(
-        serve,
-        request_deserializer=method.request_type.FromString,
+        serve,  # without a deserializer, a request is its bytes
         response_serializer=lambda message: message.SerializeToString(),
     )
+
+
+def _parsed(method: Method, data: bytes) -> Message:
+    """A request of its bytes: gRPC would tell of wrong ones with UNKNOWN and the text of Python's exception.
+
+    Raises:
+        InvalidInput: they are no message of the method's.
+    """
+    try:
+        return method.request_type.FromString(data)
+    except DecodeError:
+        raise InvalidInput(message=f"the bytes are no {method.input.full_name}") from None

@@ -143,7 +143,8 @@ def _items(message: Message, field: FieldDescriptor) -> Sequence[Any]:
     if field.has_presence:
         return [getattr(message, field.name)] if message.HasField(field.name) else []
     value = getattr(message, field.name)
-    return [value] if value else []
+    # a number that cannot be absent is held to its limits when it is 0, too
+    return [value] if value or field.GetOptions().Extensions[options_pb2.field].HasField("min") else []
 
 
 def _list_problems(values: Sequence[Any], options: options_pb2.Field) -> Iterator[str]:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from luna.v6 import blobs_pb2 as pb
 from luna.v6 import blobs_pb2_grpc
+
 from server.domain.ids import uuid7
 from server.domain.media import Media, MediaKind, MediaStore
 from server.domain.vision import FaceEngine

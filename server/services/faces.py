@@ -127,7 +127,7 @@ class FacesService(faces_pb2_grpc.FacesServicer):
 
 def _attribute(message: pb.FaceAttributeInput) -> AttributeInput:
     if not message.attribute_id:
-        return AttributeInput(content=content_from(message))
+        return AttributeInput(content=content_from(message, "attribute."))
     if len(message.ListFields()) > 1:
         raise BadBody(field="attribute", message="attribute_id stands alone, or is left out")
     return AttributeInput(attribute_id=UUID(message.attribute_id))

@@ -17,7 +17,7 @@ from server.domain.matching import (
     ReferenceKind,
     StoredReference,
 )
-from server.errors import BadBody, NoDescriptorInXpk
+from server.errors import BadBody, MissingField, NoDescriptorInXpk
 from server.rpc.calls import current
 from server.services.messages import attribute, descriptor_from, face, face_filter, optional_uuid, uuids
 
@@ -135,11 +135,11 @@ def _given(message: pb.Reference, path: str) -> Descriptor:
     if message.type in _KINDS:
         raise BadBody(field=f"{path}.type", message="allowed are: sdk_descriptor, raw_descriptor, xpk_file")
     if not message.HasField("data"):
-        raise BadBody(field=f"{path}.data", message="it is required for this type")
+        raise MissingField(field=f"{path}.data")
     if message.type == pb.REFERENCE_TYPE_RAW_DESCRIPTOR:
         if message.data.sdk_descriptor:
             raise BadBody(field=f"{path}.data", message="a descriptor and its version are needed")
-        return descriptor_from(message.data)
+        return descriptor_from(message.data, f"{path}.data")
     if not message.data.sdk_descriptor:
         raise BadBody(field=f"{path}.data", message="the bytes themselves are needed")
     if message.type == pb.REFERENCE_TYPE_XPK_FILE:

@@ -24,7 +24,7 @@ from server.domain.attributes import (
 from server.domain.descriptors import SPECS, Descriptor
 from server.domain.faces import Face, FaceFilter, FaceList
 from server.domain.vision import Eye, EyeState, Point, Rect
-from server.errors import BadBody, BadQuery, LunaError, WrongDescriptorLength
+from server.errors import BadBody, BadQuery, LunaError, MissingField
 
 GENDERS = {attributes_pb2.GENDER_FEMALE: Gender.FEMALE, attributes_pb2.GENDER_MALE: Gender.MALE}
 ETHNICITIES = {
@@ -104,8 +104,8 @@ def basic_attributes(value: BasicAttributes) -> attributes_pb2.BasicAttributes:
     return message
 
 
-def basic_attributes_from(message: attributes_pb2.BasicAttributes) -> BasicAttributes:
-    """Basic attributes as the caller gave them.
+def basic_attributes_from(message: attributes_pb2.BasicAttributes, path: str) -> BasicAttributes:
+    """Basic attributes as the caller gave them at a path.
 
     Raises:
         BadBody: nothing is given.
@@ -116,25 +116,26 @@ def basic_attributes_from(message: attributes_pb2.BasicAttributes) -> BasicAttri
         ethnicity=ETHNICITIES.get(message.ethnicity) if message.HasField("ethnicity") else None,
     )
     if value == BasicAttributes():
-        raise BadBody(field="basic_attributes", message="at least one of age, gender, ethnicity is needed")
+        raise BadBody(field=path, message="at least one of age, gender, ethnicity is needed")
     return value
 
 
-def descriptor_from(message: attributes_pb2.DescriptorInput) -> Descriptor:
-    """A descriptor as the caller gave it, raw with its version or as an SDK descriptor.
+def descriptor_from(message: attributes_pb2.DescriptorInput, path: str) -> Descriptor:
+    """A descriptor as the caller gave it at a path, raw with its version or as an SDK descriptor.
 
     Raises:
-        BadBody: both forms are given, or a raw one lacks its version.
+        BadBody: both forms are given.
+        MissingField: a raw one lacks its bytes or its version.
         WrongDescriptorLength, UnknownDescriptorVersion, BadSdkDescriptor: it is not valid.
     """
     if message.sdk_descriptor:
         if message.descriptor or message.HasField("version"):
-            raise BadBody(field="face_descriptors", message="either a raw descriptor or an SDK descriptor is needed")
+            raise BadBody(field=path, message="either a raw descriptor or an SDK descriptor is needed")
         return Descriptor.sdk(message.sdk_descriptor)
-    if not message.HasField("version"):
-        raise BadBody(field="face_descriptors", message="a raw descriptor needs its version")
     if not message.descriptor:
-        raise WrongDescriptorLength(version=message.version, length=0, needed="more")
+        raise MissingField(field=f"{path}.descriptor")
+    if not message.HasField("version"):
+        raise MissingField(field=f"{path}.version")
     return Descriptor.raw(message.version, message.descriptor)
 
 
@@ -151,16 +152,21 @@ def wanted_version(number: int) -> int | None:
 
 
 def content_from(
-    message: attributes_pb2.CreateAttributeRequest | faces_pb2.FaceAttributeInput,
+    message: attributes_pb2.CreateAttributeRequest | faces_pb2.FaceAttributeInput, path: str = ""
 ) -> AttributeContent:
-    """The content of an attribute as the caller gave it.
+    """The content of an attribute as the caller gave it at a path, which ends with a dot where it is not empty.
 
     Raises:
         LunaError: a descriptor or the basic attributes are not valid.
     """
-    basic = basic_attributes_from(message.basic_attributes) if message.HasField("basic_attributes") else None
+    basic = None
+    if message.HasField("basic_attributes"):
+        basic = basic_attributes_from(message.basic_attributes, f"{path}basic_attributes")
     return AttributeContent(
-        descriptors=tuple(descriptor_from(one) for one in message.face_descriptors),
+        descriptors=tuple(
+            descriptor_from(one, f"{path}face_descriptors.{position}")
+            for position, one in enumerate(message.face_descriptors)
+        ),
         descriptor_samples=uuids(message.face_descriptor_samples),
         basic_attributes=basic,
         basic_attributes_samples=uuids(message.basic_attributes_samples),

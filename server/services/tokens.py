@@ -7,6 +7,7 @@ from uuid import UUID
 
 from luna.v6 import tokens_pb2 as pb
 from luna.v6 import tokens_pb2_grpc
+
 from server.domain.faces import Page
 from server.domain.permissions import ACTIONS, EmitEvents, Permissions
 from server.domain.registry import AccountRegistry
@@ -151,7 +152,9 @@ def _words(message: pb.Permissions, kind: str) -> Sequence[str]:
     for place, word in enumerate(words):
         if word not in ACTIONS[kind]:
             allowed = ", ".join(ACTIONS[kind])
-            raise BadBody(field=f"permissions.{kind}.{place}", message=f"'{word}' is not allowed, allowed are: {allowed}")
+            raise BadBody(
+                field=f"permissions.{kind}.{place}", message=f"'{word}' is not allowed, allowed are: {allowed}"
+            )
     return words
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -32,19 +33,28 @@ from engines.packs import pack as packs
 from engines.packs import sources
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.vision import alignment
+from engines.vision.decoding import Image
 from engines.vision.descriptor import DescriptorNetwork
 from engines.vision.detector import Detector
 from engines.vision.landmarks import LandmarkPredictor
+from server.domain.vision import DetectedFace, DetectedImage
 from server.settings import Engine
 from tests.packs import default_pack
 
 Floats = npt.NDArray[np.float64]
 Photo = tuple[str, int]
+Call = Callable[[], object]
+
+DETECT = "detect 640x480, faces from 40 px"
+LANDMARKS = "5 landmarks"
+WARP = "warp"
+DESCRIBE = "descriptor of a warp"
+DESCRIBE_16 = "descriptors of 16 warps"
 
 console = Console()
 
 
-def milliseconds(call: Callable[[], object], rounds: int) -> float:
+def milliseconds(call: Call, rounds: int) -> float:
     """Median time of a call, after one that is not counted."""
     call()
     times = []
@@ -55,7 +65,7 @@ def milliseconds(call: Callable[[], object], rounds: int) -> float:
     return 1000 * median(times)
 
 
-def per_second(call: Callable[[], object], workers: int, rounds: int) -> float:
+def per_second(call: Call, workers: int, rounds: int) -> float:
     """Calls per second of several threads side by side."""
     with ThreadPoolExecutor(workers) as pool:
         begin = time.perf_counter()
@@ -63,62 +73,64 @@ def per_second(call: Callable[[], object], workers: int, rounds: int) -> float:
         return rounds / (time.perf_counter() - begin)
 
 
-def speed(rounds: int) -> None:
-    """Medians side by side."""
-    cv2.setNumThreads(1)
-    pack = default_pack()
-    photo = np.ascontiguousarray(cv2.resize(skimage.data.astronaut(), (640, 480)))
+def our_calls(photo: Image, threads: int) -> dict[str, Call]:
+    """The engine's calls on one photo, with sessions of so many threads."""
+    pack, runtime = default_pack(), OnnxRuntime(threads=threads)
+    detector = Detector(
+        proposal=runtime.load(pack.path(packs.PROPOSAL)),
+        refinement=runtime.load(pack.path(packs.REFINEMENT)),
+        output=runtime.load(pack.path(packs.OUTPUT)),
+    )
+    landmarks = LandmarkPredictor(pack.path(packs.LANDMARKS5))
+    network = runtime.load(pack.path(packs.DESCRIPTOR))
+    plain = DescriptorNetwork(network, flip_averaging=False)
+    flipping = DescriptorNetwork(network, flip_averaging=True)
+    region = alignment.rectangles(detector.detect(photo, 40).points[:1])
+    transform = alignment.warp_transform(landmarks.predict(photo, region)[0])
+    warp = alignment.warp(photo, transform)
+    return {
+        DETECT: partial(detector.detect, photo, 40),
+        "detect 640x480, faces from 20 px": partial(detector.detect, photo, 20),
+        LANDMARKS: partial(landmarks.predict, photo, region),
+        WARP: partial(alignment.warp, photo, transform),
+        DESCRIBE: partial(plain.describe, [warp]),
+        "descriptor, with flip": partial(flipping.describe, [warp]),
+        DESCRIBE_16: partial(plain.describe, [warp] * 16),
+    }
+
+
+def dlib_calls(photo: Image) -> dict[str, tuple[str, Call]]:
+    """What dlib has for the same purposes, and its name."""
     hog = dlib.get_frontal_face_detector()
     predictor = dlib.shape_predictor(str(sources.installed(sources.LANDMARKS5)))
-    theirs = dlib.face_recognition_model_v1(str(sources.installed(sources.DESCRIPTOR)))
+    network = dlib.face_recognition_model_v1(str(sources.installed(sources.DESCRIPTOR)))
     rectangle = hog(photo, 1)[0]
     face = predictor(photo, rectangle)
-    their_chip = dlib.get_face_chip(photo, face, size=150)
-    landmarks = LandmarkPredictor(pack.path(packs.LANDMARKS5))
-    table = Table(
-        "call", "1 thread, ms", "2 threads, ms", "2 workers, 1/s", "dlib's call", "dlib, ms", "dlib 2 workers, 1/s"
-    )
-    rows: dict[str, list[str]] = {}
-    for threads in (1, 2):
-        runtime = OnnxRuntime(threads=threads)
-        names = packs.PROPOSAL, packs.REFINEMENT, packs.OUTPUT
-        detector = Detector(*(runtime.load(pack.path(name)) for name in names))
-        network = runtime.load(pack.path(packs.DESCRIPTOR))
-        plain = DescriptorNetwork(network, flip_averaging=False)
-        flipping = DescriptorNetwork(network, flip_averaging=True)
-        region = alignment.rectangles(detector.detect(photo, 40).points[:1])
-        points = landmarks.predict(photo, region)[0]
-        warp = alignment.warp(photo, alignment.warp_transform(points))
-        calls: dict[str, Callable[[], object]] = {
-            "detect 640x480, faces from 40 px": lambda detector=detector: detector.detect(photo, 40),
-            "detect 640x480, faces from 20 px": lambda detector=detector: detector.detect(photo, 20),
-            "5 landmarks": lambda region=region: landmarks.predict(photo, region),
-            "warp": lambda points=points: alignment.warp(photo, alignment.warp_transform(points)),
-            "descriptor of a warp": lambda plain=plain, warp=warp: plain.describe([warp]),
-            "descriptor, with flip": lambda flipping=flipping, warp=warp: flipping.describe([warp]),
-            "descriptors of 16 warps": lambda plain=plain, warp=warp: plain.describe([warp] * 16),
-        }
-        for name, call in calls.items():
-            row = rows.setdefault(name, [])
-            row.append(f"{milliseconds(call, rounds):.1f}")
-            # Throughput belongs to sessions of one thread, which is how the service runs them.
-            if threads == 1:
-                row.append(f"{per_second(call, 2, rounds):.0f}")
-    references: dict[str, tuple[str, Callable[[], object]]] = {
-        "detect 640x480, faces from 40 px": ("HOG, upsampled once", lambda: hog(photo, 1)),
-        "5 landmarks": ("shape_predictor", lambda: predictor(photo, rectangle)),
-        "warp": ("get_face_chip 150", lambda: dlib.get_face_chip(photo, face, size=150)),
-        "descriptor of a warp": ("compute_face_descriptor", lambda: theirs.compute_face_descriptor(their_chip)),
-        "descriptors of 16 warps": (
-            "compute_face_descriptor, batch",
-            lambda: theirs.compute_face_descriptor([their_chip] * 16),
-        ),
+    chip = dlib.get_face_chip(photo, face, size=150)
+    return {
+        DETECT: ("HOG, upsampled once", partial(hog, photo, 1)),
+        LANDMARKS: ("shape_predictor", partial(predictor, photo, rectangle)),
+        WARP: ("get_face_chip, 150", partial(dlib.get_face_chip, photo, face, size=150)),
+        DESCRIBE: ("compute_face_descriptor", partial(network.compute_face_descriptor, chip)),
+        DESCRIBE_16: ("compute_face_descriptor, batch", partial(network.compute_face_descriptor, [chip] * 16)),
     }
-    for name, (one, rate, two) in rows.items():
-        label, call = references.get(name, ("", None))
-        theirs_ms = f"{milliseconds(call, max(3, rounds // 4)):.1f}" if call else ""
-        theirs_rate = f"{per_second(call, 2, max(4, rounds // 4)):.0f}" if call else ""
-        table.add_row(name, one, two, rate, label, theirs_ms, theirs_rate)
+
+
+def speed(rounds: int) -> None:
+    """Medians side by side. Throughput is that of sessions of one thread, which is how the service runs them."""
+    cv2.setNumThreads(1)
+    photo = np.asarray(cv2.resize(skimage.data.astronaut(), (640, 480)), np.uint8)
+    one, two = our_calls(photo, 1), our_calls(photo, 2)
+    theirs = dlib_calls(photo)
+    table = Table("call", "1 thread, ms", "2 threads, ms", "2 workers, 1/s", "dlib's call", "ms", "2 workers, 1/s")
+    for name in one:
+        row = [milliseconds(one[name], rounds), milliseconds(two[name], rounds), per_second(one[name], 2, rounds)]
+        cells = [name, *(f"{value:.1f}" for value in row)]
+        if name in theirs:
+            label, call = theirs[name]
+            few = max(3, rounds // 4)
+            cells += [label, f"{milliseconds(call, few):.1f}", f"{per_second(call, 2, few):.1f}"]
+        table.add_row(*cells)
     console.print(table)
 
 
@@ -168,6 +180,13 @@ def true_accept_rate(genuine: Floats, impostor: Floats, rate: float) -> float:
     return float((genuine < np.partition(impostor, allowed)[allowed]).mean())
 
 
+def from_centre(image: DetectedImage, face: DetectedFace) -> float:
+    """Distance of a face's centre from the image's."""
+    x = face.rect.x + (face.rect.width - image.width) / 2
+    y = face.rect.y + (face.rect.height - image.height) / 2
+    return float(np.hypot(x, y))
+
+
 async def warps_of(engine: DefaultFaceEngine, folder: Path, photos: Sequence[Photo]) -> dict[Photo, bytes]:
     """The warp of the face nearest to the centre of each photo, as JPEG."""
     warps: dict[Photo, bytes] = {}
@@ -175,15 +194,7 @@ async def warps_of(engine: DefaultFaceEngine, folder: Path, photos: Sequence[Pho
         path = folder / photo[0] / f"{photo[0]}_{photo[1]:04d}.jpg"
         found = await engine.detect(await asyncio.to_thread(path.read_bytes))
         if found.faces:
-            centre = found.width / 2, found.height / 2
-            nearest = min(
-                found.faces,
-                key=lambda face, centre=centre: (
-                    abs(face.rect.x + face.rect.width / 2 - centre[0])
-                    + abs(face.rect.y + face.rect.height / 2 - centre[1])
-                ),
-            )
-            warps[photo] = nearest.warp
+            warps[photo] = min(found.faces, key=partial(from_centre, found)).warp
     return warps
 
 

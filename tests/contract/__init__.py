@@ -1,0 +1,1 @@
+"""The contract, driven through the real Envoy and through gRPC."""

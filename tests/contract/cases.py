@@ -6,6 +6,7 @@ one place by a test and sent often.
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,15 @@ def _body(call: Call) -> Any:
     return call.body
 
 
+def _path(call: Call) -> Mapping[str, Any]:
+    return call.path
+
+
 def _new_login() -> str:
     return f"contract-{uuid.uuid4()}@example.com"
 
 
-def _content(body: Made) -> dict[str, object]:
+def _content(body: Made) -> dict[str, Any]:
     """The fields that an attribute has in requests, in gRPC."""
     basic = body["basic_attributes"]
     return {
@@ -78,8 +83,6 @@ def _content(body: Made) -> dict[str, object]:
 
 
 def _bytes(encoded: str) -> bytes:
-    import base64
-
     return base64.b64decode(encoded)
 
 
@@ -112,8 +115,9 @@ def _match_body(world: World) -> Made:
     targets = ["face_id", "account_id", "event_id", "user_data", "create_time", "external_id", "avatar", "lists"]
     return {
         "references": [
-            *by_id([("face", world.face_id), ("attribute", world.attribute_id)]),
+            *by_id([("face", world.face_id)]),
             {"id": "mine", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
+            *by_id([("attribute", world.attribute_id)]),
             {
                 "id": "raw",
                 "type": "raw_descriptor",
@@ -294,23 +298,23 @@ RECIPES: Mapping[str, Recipe] = {
     "get_attribute": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttribute",
-        lambda call: attributes.GetAttributeRequest(**call.path),
+        lambda call: attributes.GetAttributeRequest(**_path(call)),
     ),
     "head_attribute": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttribute",
-        lambda call: attributes.GetAttributeRequest(**call.path),
+        lambda call: attributes.GetAttributeRequest(**_path(call)),
     ),
     "delete_attribute": Recipe(
         _new("attribute_id", lambda world: world.new_attribute()),
         "Attributes/DeleteAttribute",
-        lambda call: attributes.DeleteAttributeRequest(**call.path),
+        lambda call: attributes.DeleteAttributeRequest(**_path(call)),
         effect=lambda world, call, _: [world.get(f"/6/attributes/{call.path['attribute_id']}")],
     ),
     "get_attribute_samples": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttributeSamples",
-        lambda call: attributes.GetAttributeSamplesRequest(**call.path),
+        lambda call: attributes.GetAttributeSamplesRequest(**_path(call)),
     ),
     "create_face": Recipe(
         lambda world: Call(body=_face_body(world), account=world.owner),
@@ -343,12 +347,12 @@ RECIPES: Mapping[str, Recipe] = {
     "get_face": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFace",
-        lambda call: faces.GetFaceRequest(**call.path),
+        lambda call: faces.GetFaceRequest(**_path(call)),
     ),
     "head_face": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFace",
-        lambda call: faces.GetFaceRequest(**call.path),
+        lambda call: faces.GetFaceRequest(**_path(call)),
     ),
     "patch_face": Recipe(
         lambda world: Call(
@@ -357,38 +361,38 @@ RECIPES: Mapping[str, Recipe] = {
             account=world.owner,
         ),
         "Faces/UpdateFace",
-        lambda call: faces.UpdateFaceRequest(**call.path, **{**_body(call), "event_id": ""}),
+        lambda call: faces.UpdateFaceRequest(**_path(call), **{**_body(call), "event_id": ""}),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "delete_face": Recipe(
         _new("face_id", lambda world: world.new_face()),
         "Faces/DeleteFace",
-        lambda call: faces.DeleteFaceRequest(**call.path),
+        lambda call: faces.DeleteFaceRequest(**_path(call)),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "put_face_attribute": Recipe(
         lambda world: Call({"face_id": world.new_face(None)}, body=world.attribute_body(), account=world.owner),
         "Faces/SetFaceAttribute",
         lambda call: faces.SetFaceAttributeRequest(
-            **call.path, attribute=faces.FaceAttributeInput(**_content(_body(call)))
+            **_path(call), attribute=faces.FaceAttributeInput(**_content(_body(call)))
         ),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "get_face_attribute": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFaceAttribute",
-        lambda call: faces.GetFaceAttributeRequest(**call.path),
+        lambda call: faces.GetFaceAttributeRequest(**_path(call)),
     ),
     "delete_face_attribute": Recipe(
         _new("face_id", lambda world: world.new_face()),
         "Faces/DeleteFaceAttribute",
-        lambda call: faces.DeleteFaceAttributeRequest(**call.path),
+        lambda call: faces.DeleteFaceAttributeRequest(**_path(call)),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "get_face_attribute_samples": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFaceAttributeSamples",
-        lambda call: faces.GetFaceAttributeSamplesRequest(**call.path),
+        lambda call: faces.GetFaceAttributeSamplesRequest(**_path(call)),
     ),
     "create_list": Recipe(
         lambda world: Call(body={"user_data": "new"}, account=world.owner),
@@ -416,23 +420,23 @@ RECIPES: Mapping[str, Recipe] = {
     "get_list": Recipe(
         lambda world: Call({"list_id": world.list_id}, account=world.owner),
         "Lists/GetList",
-        lambda call: lists.GetListRequest(**call.path),
+        lambda call: lists.GetListRequest(**_path(call)),
     ),
     "head_list": Recipe(
         lambda world: Call({"list_id": world.list_id}, account=world.owner),
         "Lists/GetList",
-        lambda call: lists.GetListRequest(**call.path),
+        lambda call: lists.GetListRequest(**_path(call)),
     ),
     "update_list": Recipe(
         lambda world: Call({"list_id": world.new_list()}, body={"user_data": "changed"}, account=world.owner),
         "Lists/UpdateList",
-        lambda call: lists.UpdateListRequest(**call.path, **_body(call)),
+        lambda call: lists.UpdateListRequest(**_path(call), **_body(call)),
         effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
     ),
     "delete_list": Recipe(
         _new("list_id", lambda world: world.new_list()),
         "Lists/DeleteList",
-        lambda call: lists.DeleteListRequest(**call.path),
+        lambda call: lists.DeleteListRequest(**_path(call)),
         effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
     ),
     "attach_detach_faces": Recipe(
@@ -443,7 +447,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         "Lists/UpdateListFaces",
         lambda call: lists.UpdateListFacesRequest(
-            **call.path, action=lists.LIST_ACTION_ATTACH, face_ids=_body(call)["face_ids"]
+            **_path(call), action=lists.LIST_ACTION_ATTACH, face_ids=_body(call)["face_ids"]
         ),
         effect=_list_faces_effect,
     ),

@@ -1,4 +1,4 @@
-"""The contract as objects: the operations of `api/operations-core.yaml`, with everything that they refer to resolved."""
+"""The contract as objects: the operations of `api/operations-core.yaml`, with all that they refer to resolved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from tests.contract.schema import ANY, Reader, Schema
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "api" / "operations-core.yaml"
 TAGS = frozenset(
-    {"version", "accounts", "account", "samples", "attributes", "faces", "face attributes", "lists", "matcher", "health"}
+    {
+        "version",
+        "accounts",
+        "account",
+        "samples",
+        "attributes",
+        "faces",
+        "face attributes",
+        "lists",
+        "matcher",
+        "health",
+    }
 )
 """Tags of the operations that are served."""
 NOT_SERVED = {"match_bodies": "bodies are searched among events, which come with the workflows"}
@@ -96,9 +107,7 @@ class Contract:
         self._shared = document["shared"]
         self._reader = Reader(document["schemas"])
         served = [
-            self._operation(one)
-            for one in document["operations"]
-            if one["tag"] in TAGS and one["id"] not in NOT_SERVED
+            self._operation(one) for one in document["operations"] if one["tag"] in TAGS and one["id"] not in NOT_SERVED
         ]
         self.operations: Mapping[str, Operation] = {one.id: one for one in served}
         with_options = document["paths_with_options"]["paths"]
@@ -109,8 +118,11 @@ class Contract:
         return iter(self.operations.values())
 
     def verbs(self, path: str) -> frozenset[str]:
-        """The methods that the contract has for a path."""
-        return frozenset(one.method for one in self if one.path == path)
+        """The methods that the contract has for a path, and for those that cannot be told from it.
+
+        /6/samples/{samples_type} and the deprecated /6/samples/{sample_id} are one address to a router.
+        """
+        return frozenset(one.method for one in self if _shape(one.path) == _shape(path))
 
     def _operation(self, one: Mapping[str, object]) -> Operation:
         success = cast("Notation", one["success"])
@@ -145,9 +157,9 @@ class Contract:
             known = self._shared["parameters"][one["use"]] if "use" in one else one
             default = _plain(known.get("default"))
             yield Parameter(
-                name=known["name"],
-                place=known["in"],
-                schema=_csv_enum(self._reader.read(known)),
+                name=str(known["name"]),
+                place=str(known["in"]),
+                schema=self._reader.read(known),
                 default=default if isinstance(default, int | float) else None,
                 all_by_default=isinstance(default, str) and default.startswith("all"),
                 required=known.get("required") is True,
@@ -161,17 +173,14 @@ class Contract:
                 yield Failure(cast("int", one["status"]), cast("int", one.get("error_code", 0)))
 
 
+def _shape(path: str) -> str:
+    """A path without the names of its variables."""
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
 def _plain(value: object) -> object:
     """The value of `{value: ..., source: ...}`, which may also stand bare."""
     return value["value"] if isinstance(value, Mapping) and "value" in value else value
-
-
-def _csv_enum(schema: Schema) -> Schema:
-    """The words that the items of a list may be stand at the list itself in the contract."""
-    if schema.kind != "array" or not schema.enum or schema.items is None:
-        return schema
-    items = Schema("string", enum=schema.enum)
-    return Schema("array", items=items, min_items=schema.min_items, max_items=schema.max_items)
 
 
 @cache

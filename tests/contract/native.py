@@ -45,6 +45,9 @@ NUMBERS = {
 }
 """Values of enums that REST writes as numbers."""
 
+NATIVE_ONLY = frozenset({"targets", "descriptor_version"})
+"""Fields of messages that REST does not have: what was asked for, told once more."""
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -70,13 +73,13 @@ class Native:
             grpc.RpcError: the call failed.
         """
         method = descriptor(rpc)
-        call = self._channel.unary_unary(
+        call: grpc.UnaryUnaryMultiCallable[Message, Message] = self._channel.unary_unary(
             f"/luna.v6.{rpc}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
         given = (*(account.metadata if account is not None else ()), *(metadata or {}).items())
-        return cast("Message", call(request, metadata=given, timeout=60))
+        return call(request, metadata=given, timeout=60)
 
     def refused(self, rpc: str, request: Message, account: Account | None) -> Refused:
         """Call a method that must fail, and tell how."""
@@ -107,9 +110,7 @@ def differences(rest: object, message: Message, part: str = "", fresh: frozenset
 
     Members named in `fresh` are made anew by each call: only their presence is compared.
     """
-    value: object = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    value: object = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     if part and isinstance(value, dict):
         value = value[part]
     return list(_differences(rest, value, "", fresh))
@@ -128,9 +129,7 @@ def _differences(rest: object, native: object, path: str, fresh: frozenset[str])
     return [] if _same(rest, native) else [f"{path}: {rest!r} and {native!r}"]
 
 
-def _of_objects(
-    rest: Mapping[str, object], native: dict[str, object], path: str, fresh: frozenset[str]
-) -> list[str]:
+def _of_objects(rest: Mapping[str, object], native: dict[str, object], path: str, fresh: frozenset[str]) -> list[str]:
     found: list[str] = []
     left = dict(native)
     for name, value in rest.items():
@@ -146,7 +145,7 @@ def _of_objects(
         else:
             found += _differences(value, other, f"{path}.{name}", fresh)
     for name, value in left.items():
-        spoken = value and not str(value).endswith("_UNSPECIFIED") and name != "targets"
+        spoken = value and not str(value).endswith("_UNSPECIFIED") and name not in NATIVE_ONLY
         found += [f"{path}.{name}: nothing and {value!r}"] if spoken else []
     return found
 

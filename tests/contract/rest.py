@@ -54,7 +54,7 @@ class Answer:
         return json.loads(self.data) if self.data else None
 
     @property
-    def object(self) -> Mapping[str, object]:
+    def members(self) -> Mapping[str, object]:
         """The body, which must be an object of JSON."""
         value = self.json
         assert isinstance(value, dict), value
@@ -63,16 +63,16 @@ class Answer:
     @property
     def code(self) -> object:
         """The error code of the body."""
-        return self.object["error_code"]
+        return self.members["error_code"]
 
     @property
     def detail(self) -> str:
         """The sentence of the error."""
-        return str(self.object["detail"])
+        return str(self.members["detail"])
 
     def text(self, name: str) -> str:
         """A member of the body that is a text."""
-        value = self.object[name]
+        value = self.members[name]
         assert isinstance(value, str), value
         return value
 

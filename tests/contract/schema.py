@@ -46,6 +46,7 @@ class Schema:
     max_length: int | None = None
     min_items: int | None = None
     max_items: int | None = None
+    unique: bool = False
     subset: bool = False
 
 
@@ -79,7 +80,11 @@ class Reader:
 
     def _typed(self, kind: str, value: Mapping[str, object]) -> Schema:
         if kind == "array":
-            return Schema("array", items=self.read(value.get("items")))
+            items = self.read(value.get("items"))
+            words = value.get("enum")  # those that the items may be stand at the list itself
+            if isinstance(words, list):
+                items = Schema("string", enum=tuple(words))
+            return Schema("array", items=items, unique=value.get("unique") is True)
         if kind == "one_of":
             if "fields" in value:
                 return self._object(value["fields"])
@@ -121,7 +126,7 @@ def _limited(schema: Schema, value: Mapping[str, object]) -> Schema:
         required=schema.required or value.get("required") is True,
         optional=schema.optional or value.get("optional") is True or note.startswith("only with"),
         nullable=schema.nullable or value.get("nullable") is True,
-        enum=tuple(enum) if isinstance(enum, list) else schema.enum,
+        enum=tuple(enum) if isinstance(enum, list) and schema.kind != "array" else schema.enum,
         minimum=_number(value, "min"),
         maximum=_number(value, "max"),
         min_length=_count(value, "min_length"),
@@ -178,6 +183,8 @@ def _array_problems(schema: Schema, value: object, path: str) -> Iterator[str]:
     if not isinstance(value, list):
         yield f"{path}: {value!r} is no array"
         return
+    if schema.unique and len({str(item) for item in value}) < len(value):
+        yield f"{path}: an item comes twice"
     if not (schema.min_items or 0) <= len(value) <= (schema.max_items or len(value)):
         yield f"{path}: {len(value)} items"
     for position, item in enumerate(value):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -89,18 +88,20 @@ def _words(parameter: Parameter) -> tuple[object, ...]:
 ASKED = list(_asked())
 
 
-def over(which: Callable[[Asked], bool], check: str) -> Any:
+def over(which: Callable[[Asked], bool], check: str) -> pytest.MarkDecorator:
     """Parametrise a test over the parameters of a kind."""
     chosen = [pytest.param(one, id=f"{one.id}-{check}") for one in ASKED if which(one)]
     return pytest.mark.parametrize("asked", chosen)
 
 
-def ask(world: World, asked: Asked, *given: tuple[str, str], drop: bool = True) -> Answer:
+def ask(world: World, asked: Asked, *given: tuple[str, str]) -> Answer:
     """The plain call with these values of the parameter; its own value of it is left out."""
     recipe = RECIPES[asked.operation.id]
     call = recipe.call(world)
-    kept = tuple(pair for pair in call.query if not (drop and pair[0] == asked.parameter.name))
-    return world.rest.call(asked.operation, replace(call, query=kept + given))
+    kept = tuple(pair for pair in call.query if pair[0] != asked.parameter.name)
+    answer = world.rest.call(asked.operation, replace(call, query=kept + given))
+    # a redirect passes the query on as it is: it is judged where it leads to
+    return world.rest.send("GET", answer.headers["location"]) if answer.status == 302 else answer
 
 
 def refused(answer: Answer, asked: Asked, *codes: int) -> None:
@@ -114,7 +115,8 @@ def refused(answer: Answer, asked: Asked, *codes: int) -> None:
 
 
 def accepted(answer: Answer, asked: Asked) -> None:
-    assert answer.status == asked.operation.status, answer.data
+    status = asked.operation.status
+    assert answer.status == (200 if status == 302 else status), answer.data
 
 
 def _schema(asked: Asked) -> Schema:
@@ -262,7 +264,8 @@ def test_filters_of_faces_select(world: World, rest: Rest) -> None:
     moment = str(_listed(rest.send("GET", base, account=world.owner))[0]["create_time"])
     for query, hit in (
         (f"create_time__gte={moment}", True), (f"create_time__lt={moment}", False), ("user_data=he fa", True),
-        ("user_data=%25", False), ("user_data=_", False), ("external_ids=person-1", True), ("external_ids=person", False),
+        ("user_data=%25", False), ("user_data=_", False),
+        ("external_ids=person-1", True), ("external_ids=person", False),
         (f"event_id={EVENT}", True), (f"event_id={world.list_id}", False), (f"list_id={world.list_id}", True),
         (f"list_id={EVENT}", False),
     ):  # fmt: skip
@@ -274,16 +277,17 @@ def test_filters_of_faces_select(world: World, rest: Rest) -> None:
 @pytest.mark.operation("get_lists")
 def test_filters_of_lists_select(world: World, rest: Rest) -> None:
     base = f"/6/lists?list_ids={world.list_id}"
-    found = rest.send("GET", base, account=world.owner).object["lists"]
+    found = rest.send("GET", base, account=world.owner).members["lists"]
     assert isinstance(found, list)
     created, updated = found[0]["create_time"], found[0]["last_update_time"]
     for query, hit in (
         (f"create_time__gte={created}", True), (f"create_time__lt={created}", False), ("user_data=he li", True),
-        (f"last_update_time__gte={updated}", True), (f"last_update_time__lt={updated}", False), ("user_data=%25", False),
+        (f"last_update_time__gte={updated}", True), (f"last_update_time__lt={updated}", False),
+        ("user_data=%25", False),
         ("user_data__eq=the list", True), ("user_data__eq=the", False), (f"list_id__gte={world.list_id}", True),
         (f"list_id__lt={world.list_id}", False),
     ):  # fmt: skip
-        lists = rest.send("GET", f"{base}&{query}", account=world.owner).object["lists"]
+        lists = rest.send("GET", f"{base}&{query}", account=world.owner).members["lists"]
         assert bool(lists) == hit, query
         count = rest.send("GET", f"/6/lists/count?list_ids={world.list_id}&{query}", account=world.owner)
         assert count.json == {"lists_count": int(hit)}, query
@@ -308,7 +312,7 @@ def _deepest(value: object) -> Mapping[str, object]:
 
 
 def _listed(answer: Answer) -> list[dict[str, object]]:
-    found = answer.object["faces"]
+    found = answer.members["faces"]
     assert isinstance(found, list)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import struct
 import uuid
@@ -182,6 +183,4 @@ def by_id(references: Sequence[tuple[str, str]]) -> list[Mapping[str, str]]:
 
 
 def _json(body: object) -> bytes:
-    import json
-
     return json.dumps(body).encode()

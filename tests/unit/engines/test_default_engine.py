@@ -103,6 +103,13 @@ async def test_the_score_of_a_descriptor_falls_as_its_sample_gets_worse(
     worse = [warp, *(np.asarray(cv2.GaussianBlur(warp, (0, 0), s), np.uint8) for s in (2, 4, 8))]
     scores = [item.score for item in await engine.describe([png(step) for step in worse])]
     assert scores == sorted(scores, reverse=True)
+    turned = []
+    for angle in (0, 20, 40, 90):
+        matrix = cv2.getRotationMatrix2D((125.0, 125.0), angle, 1.0)
+        turned.append(png(np.asarray(cv2.warpAffine(warp, matrix, (WARP_SIZE, WARP_SIZE)), np.uint8)))
+    scores = [item.score for item in await engine.describe(turned)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 0.3
     noise = np.random.default_rng(1).integers(0, 255, (WARP_SIZE, WARP_SIZE, 3), np.uint8)
     assert (await engine.describe([png(noise)]))[0].score < 0.5
 

@@ -1,0 +1,137 @@
+"""Settings: names, nesting, limits, secrets, and the rule of registration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from server import settings
+from server.commands.configuration import reference, values
+from server.settings import Access, Grpc, Registration, Rest, Settings
+
+LUNA = str(Path(sys.executable).with_name("luna"))
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the surroundings."""
+    for name in [name for name in os.environ if name.upper().startswith(settings.PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def luna(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command, as a person runs it."""
+    return subprocess.run(
+        [LUNA, *arguments],
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_names_nest_by_two_underscores_and_know_no_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNA_REST__PORT", "5001")
+    monkeypatch.setenv("luna_engine__max_queue", "7")
+    monkeypatch.setenv("LUNA_BLOBS__OPTIONS__REGION", "somewhere")
+    monkeypatch.setenv("LUNA_LOG_LEVEL", "DEBUG")
+    loaded = settings.load()
+    assert (loaded.rest.port, loaded.engine.max_queue, loaded.log_level) == (5001, 7, "DEBUG")
+    assert [secret.get_secret_value() for secret in loaded.blobs.options.values()] == ["somewhere"]
+
+
+@pytest.mark.parametrize("name", ["LUNA_PORT", "LUNA_REST__PROT", "LUNA_NOPE__X", "LUNA_REST_PORT", "LUNA_"])
+def test_a_name_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ValueError, match=r"(?i)setting|extra"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LUNA_REST__PORT", "0"), ("LUNA_REST__PORT", "65536"), ("LUNA_REST__PORT", "x"), ("LUNA_GRPC__SERVERS", "0"),
+     ("LUNA_ACCESS__REGISTRATION", "maybe"), ("LUNA_ENGINE__MAX_PIXELS", "1"), ("LUNA_REDIS__TIMEOUT_SECONDS", "0")],
+)  # fmt: skip
+def test_a_value_outside_its_limits_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        settings.load()
+
+
+def test_the_tree_is_frozen() -> None:
+    loaded = settings.load()
+    for group, name in ((loaded, "log_level"), (loaded.rest, "port")):
+        with pytest.raises(ValidationError):
+            setattr(group, name, 1)
+
+
+@pytest.mark.parametrize(
+    ("rest", "grpc", "registration", "is_open"),
+    [
+        ("127.0.0.1", "127.0.0.1", Registration.AUTO, True),
+        ("::1", "localhost", Registration.AUTO, True),
+        ("0.0.0.0", "127.0.0.1", Registration.AUTO, False),
+        ("127.0.0.1", "0.0.0.0", Registration.AUTO, False),
+        ("127.0.0.1", "::", Registration.AUTO, False),
+        ("192.168.1.2", "192.168.1.2", Registration.AUTO, False),
+        ("0.0.0.0", "0.0.0.0", Registration.OPEN, True),
+        ("127.0.0.1", "127.0.0.1", Registration.ADMIN, False),
+    ],
+)
+def test_registration_is_open_by_itself_only_where_every_listener_is_on_loopback(
+    rest: str, grpc: str, registration: Registration, is_open: bool
+) -> None:
+    one = Settings(rest=Rest(host=rest), grpc=Grpc(host=grpc), access=Access(registration=registration))
+    assert one.registration_open is is_open
+
+
+def test_every_setting_has_a_description_and_a_row_in_the_reference() -> None:
+    def described(group: type[BaseModel]) -> None:
+        for name, field in group.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                described(inner)
+            else:
+                assert field.description, name
+
+    described(Settings)
+    table = reference()
+    for name, _ in values(settings.load()):
+        assert f"| `{name}` |" in table
+
+
+def test_secrets_are_hidden_wherever_settings_are_shown(tmp_path: Path) -> None:
+    secret = "hunter2-hunter2"
+    environment = {
+        "LUNA_DATA": str(tmp_path),
+        "LUNA_ACCESS__ADMIN_PASSWORD": secret,
+        "LUNA_DATABASE__URL": f"postgresql://luna:{secret}@host/luna",
+        "LUNA_REDIS__URL": f"redis://:{secret}@host",
+        "LUNA_BLOBS__OPTIONS": f'{{"secret_access_key": "{secret}"}}',
+    }
+    shown = luna("config", "show", environment=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "LUNA_ACCESS__ADMIN_PASSWORD" in shown.stdout
+    assert "**********" in shown.stdout
+    assert secret not in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [({"LUNA_RST__PORT": "1"}, "LUNA_RST__PORT"), ({"LUNA_REST__PORT": "hunter2"}, "LUNA_REST__PORT"),
+     ({"LUNA_REST__NOPE": "1"}, "LUNA_REST__NOPE")],
+)  # fmt: skip
+def test_a_wrong_setting_ends_the_command_with_its_name_and_no_traceback(
+    environment: dict[str, str], told: str
+) -> None:
+    ended = luna("config", "show", environment=environment)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
