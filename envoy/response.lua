@@ -31,6 +31,13 @@ function envoy_on_request(handle)
   end
 end
 
+-- Headers that gRPC metadata cannot hold, in the form of a query.
+local function unfold(headers, text)
+  for name, value in text:gmatch("([^=&]+)=([^&]*)") do
+    headers:replace(name, (value:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)))
+  end
+end
+
 local function fail(handle, failure, request)
   local headers = handle:headers()
   local id = (request["id"] or ""):gsub('[\\"]', "\\%0")
@@ -50,6 +57,11 @@ function envoy_on_response(handle)
   local status, length = headers:get("x-http-status"), headers:get("x-content-length")
   headers:remove("x-http-status")
   headers:remove("x-content-length")
+  local folded = headers:get("x-http-headers")
+  if folded then
+    headers:remove("x-http-headers")
+    unfold(headers, folded)
+  end
   if status then
     headers:replace(":status", status)
     if request["head"] then

@@ -13,11 +13,13 @@ from gateway.forms import rest_message
 from gateway.images import images, one_image
 from gateway.media import BYTES, JSON, MSGPACK, MULTIPART, MediaType, parse
 from gateway.multipart import split
+from gateway.places import CONTENT_TYPE, Places
 from server.errors import (
     BadBody,
     BadMultipart,
     BadPartContentType,
     EmptyBody,
+    MissingContentType,
     MissingField,
     NoBody,
     UnsupportedMediaType,
@@ -35,23 +37,24 @@ class Body:
         TypeError: the method's forms do not fit the field that takes the body.
     """
 
-    def __init__(self, method: Method, outside: frozenset[str], binders: Mapping[str, Binder]) -> None:
+    def __init__(self, method: Method, places: Places, binders: Mapping[str, Binder]) -> None:
         self._method = method
         self._optional = method.rest.body_optional
         self._field = None if method.http.body == "*" else method.input.fields_by_name[method.http.body]
+        elsewhere = places.outside | places.headers
         self._fill = {
-            kind: binder.field(self._field) if self._field is not None else binder.members(method.input, outside)
+            kind: binder.field(self._field) if self._field is not None else binder.members(method.input, elsewhere)
             for kind, binder in binders.items()
         }
         self._parts = {
             known.name: (known, {kind: binder.field(known.descriptor) for kind, binder in binders.items()})
             for known in rest_message(method.input).fields
-            if known.key not in outside
+            if known.key in places.body
         }
         self._readers: dict[str, Read] = {}
         self._only: Read | None = None
         for form in method.rest.forms or (options_pb2.BODY_FORM_JSON,):
-            self._add(form)
+            self._add(form, places)
 
     def read(self, request: Message, content_type: str, data: bytes) -> None:
         """Set the fields of the body.
@@ -72,7 +75,7 @@ class Body:
             raise UnsupportedMediaType(content_type=content_type, allowed=", ".join(self._readers))
         reader(request, media, data)
 
-    def _add(self, form: int) -> None:
+    def _add(self, form: int, places: Places) -> None:
         if form == options_pb2.BODY_FORM_JSON:
             self._readers[JSON] = lambda request, _, data: self._fill[JSON](request, read_json(data), "")
         elif form == options_pb2.BODY_FORM_MSGPACK:
@@ -83,6 +86,8 @@ class Body:
             self._only = self._images
         elif form == options_pb2.BODY_FORM_IMAGE and self._field is not None:
             self._only = self._image
+        elif form == options_pb2.BODY_FORM_BYTES and self._field is not None and CONTENT_TYPE in places.headers:
+            self._only = self._bytes
         else:
             message = f"{self._method.name} has a form of body that its body cannot have"
             raise TypeError(message)
@@ -94,6 +99,15 @@ class Body:
     def _image(self, request: Message, media: MediaType, data: bytes) -> None:
         if self._field is not None:
             setattr(request, self._field.name, one_image(media, data))
+
+    def _bytes(self, request: Message, media: MediaType, data: bytes) -> None:
+        if not data:
+            raise NoBody
+        if not media.header.strip():
+            raise MissingContentType
+        if self._field is not None:
+            setattr(request, self._field.name, data)
+            setattr(request, CONTENT_TYPE, media.header.strip())
 
     def _multipart(self, request: Message, media: MediaType, data: bytes) -> None:
         given: set[str] = set()

@@ -1,4 +1,4 @@
-"""JSON and msgpack as Python values, read strictly and in linear time.
+"""JSON and msgpack as Python values, read strictly and in linear time; and values as JSON, msgpack and lines of text.
 
 A document is refused where two readers could understand it differently (a member given twice, NaN, bytes after the
 end) and where its size in memory would not follow from its length (deep nesting, lengths that are only claimed).
@@ -7,7 +7,7 @@ end) and where its size in memory would not follow from its length (deep nesting
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgpack
 import orjson
@@ -72,6 +72,20 @@ def write_msgpack(value: object) -> bytes:
     """A value as msgpack."""
     packed: bytes = msgpack.packb(value, use_bin_type=True)
     return packed
+
+
+def write_text(value: object) -> bytes:
+    """An object as a line for each value in it: NAME.key = value. Texts are as they are, other values are JSON."""
+    return "".join(f"{line}\n" for line in _lines(value, "")).encode()
+
+
+def _lines(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _lines(item, f"{path}.{name}" if path else str(name))
+    else:
+        text = value if isinstance(value, str) and value.isprintable() else orjson.dumps(value).decode()
+        yield f"{path} = {text}".rstrip()
 
 
 def _members(value: object, form: str) -> int:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
 from google.protobuf.message import Message
+from luna import options_pb2
 
-from gateway.accept import choose
+from gateway import headers
 from gateway.binder import Binder
 from gateway.body import Body
-from gateway.documents import write_json, write_msgpack
-from gateway.forms import rules_of
-from gateway.media import JSON, MSGPACK
+from gateway.documents import write_json, write_msgpack, write_text
+from gateway.media import BYTES, JSON, MSGPACK, TEXT
+from gateway.places import META, places_of
 from gateway.query import Parameters
 from gateway.render import Renderer
-from gateway.templates import rules, template
 from server.errors import NotAcceptable
+from server.rpc.accept import choose
 from server.rpc.calls import Context, RestOrigin
 from server.rpc.methods import Method
 
 NO_CONTENT = 204
 _FIELD = re.compile(r"\{([a-z0-9_]+)\}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
 class Dispatcher(Protocol):
@@ -83,16 +85,18 @@ class Endpoint:
     def __init__(self, method: Method, forms: Forms) -> None:
         self._method = method
         self._rest = method.rest
-        outside = _outside(method)
-        self._origin = RestOrigin(outside)
-        self._parameters = Parameters(method.input, outside)
-        self._body = Body(method, outside, forms.binders) if method.http.body else None
-        offered = (JSON, MSGPACK) if method.rest.msgpack else (JSON,)
+        places = places_of(method.descriptor)
+        self._origin = RestOrigin(places.outside)
+        self._parameters = Parameters(method.input, places.query, places.path)
+        self._body = Body(method, places, forms.binders) if method.http.body else None
+        self._meta_in = method.rest.header_prefix if META in places.headers else ""
+        self._meta_out = method.rest.header_prefix if META in method.output.fields_by_name else ""
         part = method.output.fields_by_name[method.http.response_body] if method.http.response_body else None
         self._writers = {
             media: forms.renderers[media].field(part) if part else forms.renderers[media].writer(method.output)
-            for media in offered
+            for media in (JSON, MSGPACK)
         }
+        self._offered = tuple(offered(method.rest))
 
     async def answer(self, arrival: Arrival, dispatcher: Dispatcher, context: Context) -> Answer:
         """Serve a request.
@@ -103,6 +107,8 @@ class Endpoint:
         media = self._negotiated(arrival.headers.get("accept", ""))
         request = self._method.request_type()
         self._parameters.bind(request, arrival.variables, arrival.query)
+        if self._meta_in:
+            getattr(request, META).update(headers.with_prefix(arrival.headers, self._meta_in))
         if self._body is not None:
             self._body.read(request, arrival.content_type, arrival.data)
         response = await dispatcher.call(
@@ -116,32 +122,52 @@ class Endpoint:
         return self._rendered(response, media)
 
     def _negotiated(self, accept: str) -> str:
-        if not self._rest.msgpack:
+        if len(self._offered) == 1:
             return JSON
-        media = choose(accept, (JSON, MSGPACK))
+        media = choose(accept, self._offered)
         if media is None:
-            raise NotAcceptable(content_type=accept, allowed=f"{JSON}, {MSGPACK}")
+            raise NotAcceptable(content_type=accept, allowed=", ".join(self._offered))
         return media
 
     def _rendered(self, response: Message, media: str) -> Answer:
         status = self._rest.status or 200
-        headers = _location(self._rest.location, response)
+        extra = _location(self._rest.location, response)
+        if self._meta_out:
+            extra += headers.escaped(getattr(response, META), self._meta_out)
         if status == NO_CONTENT:
-            return Answer(status, headers=headers)
+            return Answer(status, headers=extra)
         if self._rest.content:
-            data, content_type = getattr(response, "data", b""), getattr(response, "content_type", "")
-            return Answer(status, data, content_type, headers)
-        value = self._writers[media](response)
-        return Answer(status, write_msgpack(value) if media == MSGPACK else write_json(value), media, headers)
+            return _content(status, response, extra)
+        write, content_type = _FORMS[media]
+        return Answer(
+            status, write(self._writers[MSGPACK if media == MSGPACK else JSON](response)), content_type, extra
+        )
 
 
-def _outside(method: Method) -> frozenset[str]:
-    """Fields of a request that REST has in the path or the query, by their names in the proto."""
-    body = method.http.body
-    if body != "*":
-        return frozenset(field.name for field in method.input.fields if field.name != body)
-    in_path = {name for _, path in rules(method.http) for name in template(path).variables.values()}
-    return frozenset(in_path | {field.name for field in method.input.fields if rules_of(field).query})
+_FORMS: Mapping[str, tuple[Callable[[object], bytes], str]] = {
+    JSON: (write_json, JSON),
+    MSGPACK: (write_msgpack, MSGPACK),
+    TEXT: (write_text, f"{TEXT}; charset=utf-8"),
+}
+"""What writes a value in each form, and the form's content type."""
+
+
+def offered(rest: options_pb2.Rest) -> Iterator[str]:
+    """The forms that a method's answers have; the first one where nothing is asked for."""
+    yield JSON
+    if rest.msgpack:
+        yield MSGPACK
+    if rest.text:
+        yield TEXT
+
+
+def _content(status: int, response: Message, extra: tuple[tuple[str, str], ...]) -> Answer:
+    """Bytes as they are. Their type is a caller's word in places, and no header may end early because of it."""
+    content_type = str(getattr(response, "content_type", ""))
+    if not _PRINTABLE.fullmatch(content_type):
+        content_type = BYTES
+    own = headers.of_content(content_type, str(getattr(response, "filename", "")))
+    return Answer(status, getattr(response, "data", b""), content_type, (*extra, *own))
 
 
 def _location(pattern: str, response: Message) -> tuple[tuple[str, str], ...]:

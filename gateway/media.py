@@ -9,6 +9,7 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 MULTIPART = "multipart/form-data"
 BYTES = "application/octet-stream"
+TEXT = "text/plain"
 
 IMAGES = ("image/jpeg", "image/png", "image/bmp", "image/x-portable-pixmap", "image/tiff")
 """Images as they are."""
@@ -18,10 +19,11 @@ BASE64_IMAGES = tuple(f"image/{name}-base64" for name in ("x-jpeg", "x-png", "x-
 
 @dataclass(frozen=True, slots=True)
 class MediaType:
-    """A parsed header with parameters: a content type or a content disposition."""
+    """A parsed header with parameters: a content type or a content disposition. `header` is it as it was sent."""
 
     name: str
     parameters: dict[str, str] = field(default_factory=dict)
+    header: str = ""
 
     @property
     def utf8(self) -> bool:
@@ -37,7 +39,7 @@ def parse(header: str) -> MediaType:
     parameters: dict[str, str] = {}
     for name, value in pairs[1:]:
         parameters.setdefault(name.lower(), _text(value))
-    return MediaType(pairs[0][0].strip().lower(), parameters)
+    return MediaType(pairs[0][0].strip().lower(), parameters, header)
 
 
 def _text(value: str | tuple[str | None, str | None, str]) -> str:

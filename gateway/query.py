@@ -33,11 +33,12 @@ _LOST_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
 class Parameters:
     """The fields of one request type that stand in its path or its query, by their names in the proto."""
 
-    def __init__(self, descriptor: Descriptor, keys: Iterable[str]) -> None:
-        chosen = set(keys)
+    def __init__(self, descriptor: Descriptor, query: Iterable[str], path: Iterable[str] = ()) -> None:
+        asked = frozenset(query)
+        chosen = asked | frozenset(path)
         fields = [known for known in rest_message(descriptor).fields if known.key in chosen]
         self._readers = {known.key: (known, read) for known in fields if (read := _reader(known)) is not None}
-        self._names = {known.name: known.key for known, _ in self._readers.values()}
+        self._names = {known.name: known.key for known, _ in self._readers.values() if known.key in asked}
 
     def bind(self, message: Message, variables: Mapping[str, str], query: str) -> None:
         """Set fields from decoded path variables, by their names in the proto, and from a query as it was sent.
@@ -50,8 +51,7 @@ class Parameters:
                 self._set(message, key, [text])
         if query:
             for key, texts in self._asked(query).items():
-                if key not in variables:
-                    self._set(message, key, texts)
+                self._set(message, key, texts)
 
     def _asked(self, query: str) -> dict[str, list[str]]:
         if query.count("&") >= MAX_PARAMETERS:

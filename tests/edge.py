@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -28,11 +29,14 @@ from grpc_health.v1._async import HealthServicer
 from gateway.edge import render
 from gateway.handlers import rest_handlers
 from server.domain.access import Principal
-from server.domain.accounts import AccountType
+from server.domain.accounts import Account, AccountType
+from server.domain.audit import AuditEntry
 from server.domain.registry import AccountRegistry
-from server.errors import Unauthenticated
+from server.domain.tokens import TokenRegistry
+from server.errors import CredentialsWrong, TokenNotFound
 from server.rpc.authorization import Authorizer
-from server.rpc.dispatcher import Context, Dispatcher
+from server.rpc.calls import Context
+from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
 from server.settings import Grpc, Rest, Settings
@@ -48,7 +52,10 @@ Answer = Callable[[Message, Context], Awaitable[Message]]
 
 def services() -> list[ServiceDescriptor]:
     """Every service of the core."""
-    names = ("platform", "accounts", "samples", "attributes", "faces", "lists", "matcher")
+    names = (
+        *("platform", "accounts", "tokens", "samples", "blobs", "attributes", "faces", "lists", "matcher"),
+        "documents",
+    )
     files = [importlib.import_module(f"luna.v6.{name}_pb2").DESCRIPTOR for name in names]
     return [service for file in files for service in file.services_by_name.values()]
 
@@ -56,13 +63,35 @@ def services() -> list[ServiceDescriptor]:
 class OneAccount:
     """An account registry with one account, login u and password p."""
 
-    async def by_password(self, login: str, password: str) -> Principal:
+    async def by_password(self, login: str, password: str, address: str) -> Account:
         if (login, password) != ("u", "p"):
-            raise Unauthenticated(message="login or password is wrong")
-        return Principal(ACCOUNT, AccountType.USER)
+            raise CredentialsWrong
+        return _account(ACCOUNT)
 
-    async def by_id(self, account_id: UUID) -> Principal:
-        return Principal(account_id, AccountType.USER)
+    async def get(self, account_id: UUID) -> Account:
+        return _account(account_id)
+
+
+class NoTokens:
+    """A token registry without tokens."""
+
+    async def principal(self, text: str) -> Principal:
+        raise TokenNotFound(token_id=text)
+
+
+def _account(account_id: UUID) -> Account:
+    now = datetime.now(UTC)
+    return Account(account_id, "u", "", AccountType.USER, "", now, now)
+
+
+class NoTrail:
+    """An audit trail that forgets."""
+
+    async def add(self, entry: AuditEntry) -> None:
+        pass
+
+    async def newest(self, account_id: UUID | None, limit: int) -> list[AuditEntry]:
+        return []
 
 
 @dataclass
@@ -97,8 +126,10 @@ async def grpc_server(
     canned: Canned, port: int = 0, *, facade: bool = True, limited: bool = True
 ) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     """A server of all services, native and facade, with health."""
-    authorizer = Authorizer(cast("AccountRegistry", OneAccount()), account_header=False)
-    dispatcher = Dispatcher(collect({one: canned.servicer(one) for one in services()}), authorizer)
+    authorizer = Authorizer(
+        cast("AccountRegistry", OneAccount()), cast("TokenRegistry", NoTokens()), account_header=False
+    )
+    dispatcher = Dispatcher(collect({one: canned.servicer(one) for one in services()}), authorizer, NoTrail())
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", LARGEST),

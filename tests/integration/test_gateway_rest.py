@@ -20,7 +20,7 @@ from luna.v6 import attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, samples_p
 from gateway.edge import render
 from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
-from server.rpc.dispatcher import Context
+from server.rpc.calls import Context
 from server.settings import Settings
 from tests.edge import ENVOY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, services
 
@@ -90,7 +90,7 @@ async def test_head_has_the_headers_of_get_and_no_body_on_a_connection_that_is_k
     unknown = "HEAD /nope HTTP/1.1\r\nhost: a\r\n\r\n"
     last = f"GET {FACE} HTTP/1.1\r\nhost: a\r\nauthorization: Basic dTpw\r\nconnection: close\r\n\r\n"
     got = await rest.edge.send((head + head + unknown + last).encode())
-    lengths = re.findall(rb"content-length: (\d+)", got)
+    lengths = re.findall(rb"Content-Length: (\d+)", got)
     assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200", b"200", b"404", b"200"]
     assert lengths[0] == lengths[1] == lengths[3]
     assert int(lengths[2]) > 0
@@ -114,7 +114,12 @@ async def test_errors_have_the_shape_of_luna(rest: Rest) -> None:
     got = await rest.ask("GET", FACE)
     assert got.status == 404
     detail = f"Face with id '{ID}' not found"
-    assert got.json == {"error_code": 22002, "desc": "Object not found", "detail": detail, "link": "/docs/errors#22002"}
+    assert got.json == {
+        "error_code": 22002,
+        "desc": "Object not found",
+        "detail": detail,
+        "link": "/docs/dev/errors.html#22002",
+    }
     rest.canned.answers["GetFace"] = Busy(message="queue is full", retry_after=1.5)
     busy = await rest.ask("GET", FACE)
     assert (busy.status, busy.headers["retry-after"]) == (429, "2")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from luna.v6 import attributes_pb2, faces_pb2, lists_pb2, samples_pb2
 
-from gateway.accept import choose
 from gateway.facade import FALLBACK, PACKAGE, facade_bytes, facade_names, facade_set
 from gateway.forms import descriptor_of
 from gateway.query import Parameters
 from gateway.routes import Routes
 from gateway.templates import rules, split, template
 from server.errors import LunaError, MethodNotAllowed, PathNotFound
+from server.rpc.accept import choose
 from server.rpc.methods import Method, unary
 from tests.edge import services
 
@@ -103,7 +103,9 @@ def test_the_facade_has_every_method_with_its_paths_as_wildcards() -> None:
 
 def bound(message: Message, query: str, variables: dict[str, str] | None = None) -> Message:
     descriptor = descriptor_of(message)
-    Parameters(descriptor, [field.name for field in descriptor.fields]).bind(message, variables or {}, query)
+    path = variables or {}
+    asked = [field.name for field in descriptor.fields if field.name not in path]
+    Parameters(descriptor, asked, path).bind(message, path, query)
     return message
 
 
