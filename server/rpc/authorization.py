@@ -56,10 +56,10 @@ class Authorizer:
             raise Forbidden(message="the method states no access rule")
         if access.open:
             return None
+        if access.no_token and headers.get("authorization", "")[:7].lower() == "bearer ":
+            raise TokenNotUsable
         principal = await self.known(headers, address)
         if principal is not None:
-            if access.no_token and principal.token is not None:
-                raise TokenNotUsable
             return principal
         if self._account_header and access.changes:
             raise AccountNeeded

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
+from google.protobuf import json_format
 from luna.v6 import platform_pb2 as pb
 from luna.v6 import platform_pb2_grpc
 
@@ -16,7 +16,7 @@ from server.version import API, VERSION
 class PlatformService(platform_pb2_grpc.PlatformServicer):
     """The service itself."""
 
-    def __init__(self, health: Health, engine: FaceEngine, settings: Mapping[str, object]) -> None:
+    def __init__(self, health: Health, engine: FaceEngine, settings: dict[str, object]) -> None:
         self._health = health
         self._engine = engine
         self._settings = settings
@@ -40,7 +40,7 @@ class PlatformService(platform_pb2_grpc.PlatformServicer):
     async def GetConfig(self, request: pb.GetConfigRequest, context: object) -> pb.GetConfigResponse:
         """The settings, secrets hidden."""
         response = pb.GetConfigResponse()
-        response.settings.update(self._settings)
+        json_format.ParseDict(self._settings, response.settings)
         return response
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, context: object) -> pb.GetFeaturesResponse:

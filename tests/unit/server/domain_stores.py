@@ -11,11 +11,13 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.accounts import Account, AccountChanges, AccountType
 from server.domain.attributes import AttributeContent, FaceAttribute, TemporaryAttribute
+from server.domain.audit import AuditEntry
 from server.domain.descriptors import Descriptor
 from server.domain.faces import Face, FaceChanges, FaceFilter, NewFace, Page
 from server.domain.samples import Sample, SampleType
 from server.domain.search import FaceQuery, Hit
-from server.errors import AccountIdTaken, AccountNotFound, LoginTaken
+from server.domain.tokens import SigningKey, Token
+from server.errors import AccountIdTaken, AccountNotFound, Busy, LoginTaken
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VERSION = 1001
@@ -223,3 +225,77 @@ class SlowComparer:
 
     async def cosines(self, references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
         return [[cosine(one, other) for other in candidates] for one in references]
+
+
+class MemoryFailures:
+    """Failed logins, and how many are too many."""
+
+    def __init__(self, most: int = 10**6) -> None:
+        self.most = most
+        self.counted: list[tuple[str, str]] = []
+
+    async def check(self, login: str, address: str) -> None:
+        if sum(one == login for one, _ in self.counted) >= self.most:
+            raise Busy(message="too many failed logins", retry_after=1)
+
+    async def add(self, login: str, address: str) -> None:
+        self.counted.append((login, address))
+
+
+class MemoryTokens:
+    """Tokens and keys by id."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, Token] = {}
+        self.keys: dict[UUID, SigningKey] = {}
+
+    async def add(self, token: Token) -> None:
+        self.rows[token.token_id] = token
+
+    async def get(self, scope: Scope, token_id: UUID) -> Token | None:
+        row = self.rows.get(token_id)
+        return row if row is not None and scope.includes(row.account_id) else None
+
+    async def find(
+        self, scope: Scope, create_time_gte: datetime | None, create_time_lt: datetime | None, page: Page
+    ) -> list[Token]:
+        rows = [row for row in self.rows.values() if scope.includes(row.account_id)]
+        return sorted(rows, key=lambda row: row.create_time, reverse=True)[page.offset : page.offset + page.size]
+
+    async def replace(self, scope: Scope, token: Token) -> bool:
+        if await self.get(scope, token.token_id) is None:
+            return False
+        self.rows[token.token_id] = token
+        return True
+
+    async def remove(self, scope: Scope, token_id: UUID) -> bool:
+        return await self.get(scope, token_id) is not None and bool(self.rows.pop(token_id))
+
+    async def key(self, key_id: UUID) -> SigningKey | None:
+        return self.keys.get(key_id)
+
+    async def newest_key(self) -> SigningKey | None:
+        return max(self.keys.values(), key=lambda key: key.create_time, default=None)
+
+    async def add_key(self, key: SigningKey) -> None:
+        self.keys[key.key_id] = key
+
+    async def remove_unused_keys(self) -> int:
+        newest, used = await self.newest_key(), {row.key_id for row in self.rows.values()}
+        unused = [one for one, key in self.keys.items() if key is not newest and one not in used]
+        for one in unused:
+            del self.keys[one]
+        return len(unused)
+
+
+class MemoryTrail:
+    """The audit trail as a list."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    async def add(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    async def newest(self, account_id: UUID | None, limit: int) -> list[AuditEntry]:
+        return [one for one in reversed(self.entries) if account_id in {None, one.account_id}][:limit]

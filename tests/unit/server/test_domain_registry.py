@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from domain_stores import MemoryAccounts
+from domain_stores import MemoryAccounts, MemoryFailures
 
 from server.domain.access import Principal, Scope
 from server.domain.accounts import AccountType
@@ -35,7 +35,7 @@ def passwords() -> Iterator[Passwords]:
 
 @pytest.fixture
 def registry(passwords: Passwords) -> AccountRegistry:
-    return AccountRegistry(MemoryAccounts(), passwords, open_registration=True)
+    return AccountRegistry(MemoryAccounts(), passwords, MemoryFailures(), open_registration=True)
 
 
 async def made(registry: AccountRegistry, login: str = "a@b.cd", by: Principal | None = None) -> UUID:
@@ -47,7 +47,7 @@ async def made(registry: AccountRegistry, login: str = "a@b.cd", by: Principal |
 async def test_where_registration_is_closed_only_an_administrator_creates(
     passwords: Passwords, by: Principal | None
 ) -> None:
-    closed = AccountRegistry(MemoryAccounts(), passwords, open_registration=False)
+    closed = AccountRegistry(MemoryAccounts(), passwords, MemoryFailures(), open_registration=False)
     with pytest.raises(RegistrationClosed):
         await made(closed, by=by)
     assert (await made(closed, by=ADMIN)).version == 7
@@ -64,7 +64,7 @@ async def test_an_administrator_is_never_created_nor_made_of_another(registry: A
 async def test_the_first_administrator_is_made_once(registry: AccountRegistry) -> None:
     assert await registry.ensure_admin("root@b.cd", "pass")
     assert not await registry.ensure_admin("other@b.cd", "pass")
-    assert (await registry.by_password("root@b.cd", "pass")).account_type is AccountType.ADMIN
+    assert (await registry.by_password("root@b.cd", "pass", "")).account_type is AccountType.ADMIN
 
 
 async def test_a_second_server_of_the_same_start_loses_the_race_quietly(passwords: Passwords) -> None:
@@ -72,7 +72,7 @@ async def test_a_second_server_of_the_same_start_loses_the_race_quietly(password
         async def any_admin(self) -> bool:
             return False
 
-    registry = AccountRegistry(Late(), passwords, open_registration=True)
+    registry = AccountRegistry(Late(), passwords, MemoryFailures(), open_registration=True)
     assert await registry.ensure_admin("root@b.cd", "pass")
     assert not await registry.ensure_admin("root@b.cd", "pass")
 
@@ -88,11 +88,11 @@ async def test_login_and_id_are_unique(registry: AccountRegistry) -> None:
 async def test_a_password_is_kept_as_a_hash_and_a_changed_one_counts_at_once(registry: AccountRegistry) -> None:
     account_id = await made(registry)
     assert "pass" not in (await registry.get(account_id)).password_hash
-    assert (await registry.by_password("a@b.cd", "pass")).account_id == account_id
+    assert (await registry.by_password("a@b.cd", "pass", "")).account_id == account_id
     await registry.change(account_id, password="other")
     with pytest.raises(Unauthenticated):
-        await registry.by_password("a@b.cd", "pass")
-    assert (await registry.by_password("a@b.cd", "other")).account_id == account_id
+        await registry.by_password("a@b.cd", "pass", "")
+    assert (await registry.by_password("a@b.cd", "other", "")).account_id == account_id
 
 
 async def test_a_change_leaves_the_other_fields_as_they_are(registry: AccountRegistry) -> None:
@@ -115,8 +115,8 @@ async def test_a_change_leaves_the_other_fields_as_they_are(registry: AccountReg
 async def test_nobody_is_found_under_an_unknown_id(registry: AccountRegistry) -> None:
     with pytest.raises(AccountNotFound):
         await registry.get(uuid4())
-    with pytest.raises(Unauthenticated):
-        await registry.by_id(uuid4())
+    with pytest.raises(AccountNotFound):
+        await registry.get(uuid4())
 
 
 def test_a_user_reads_only_their_own_whatever_account_they_name() -> None:

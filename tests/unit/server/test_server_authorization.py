@@ -6,12 +6,13 @@ import base64
 from uuid import UUID, uuid4
 
 import pytest
-from domain_stores import MemoryAccounts
+from domain_stores import MemoryAccounts, MemoryFailures, MemoryTokens
 from luna import options_pb2
 
 from server.domain.accounts import AccountType
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
+from server.domain.tokens import TokenRegistry
 from server.errors import (
     AccountHeaderOff,
     AccountNeeded,
@@ -38,24 +39,24 @@ GOOD = basic("a@b.cd:pä:ss".encode())
 
 @pytest.fixture(scope="module")
 async def registry() -> AccountRegistry:
-    one = AccountRegistry(MemoryAccounts(), Passwords(600), open_registration=True)
+    one = AccountRegistry(MemoryAccounts(), Passwords(600), MemoryFailures(), open_registration=True)
     await one.create(login="a@b.cd", password="pä:ss", account_type=AccountType.USER, account_id=ACCOUNT)
     return one
 
 
 @pytest.fixture
 def strict(registry: AccountRegistry) -> Authorizer:
-    return Authorizer(registry, account_header=False)
+    return Authorizer(registry, TokenRegistry(MemoryTokens(), MemoryAccounts()), account_header=False)
 
 
 @pytest.fixture
 def lenient(registry: AccountRegistry) -> Authorizer:
-    return Authorizer(registry, account_header=True)
+    return Authorizer(registry, TokenRegistry(MemoryTokens(), MemoryAccounts()), account_header=True)
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "Basic  "])
 async def test_login_and_password_are_taken_whatever_the_case_of_the_scheme(strict: Authorizer, scheme: str) -> None:
-    caller = await strict.caller(basic("a@b.cd:pä:ss".encode(), scheme), CHANGES)
+    caller = await strict.caller(basic("a@b.cd:pä:ss".encode(), scheme), CHANGES, "")
     assert caller is not None
     assert caller.account_id == ACCOUNT
 
@@ -72,14 +73,14 @@ async def test_login_and_password_are_taken_whatever_the_case_of_the_scheme(stri
 )  # fmt: skip
 async def test_any_other_authorization_is_refused(strict: Authorizer, header: str) -> None:
     with pytest.raises(Unauthenticated):
-        await strict.caller({"authorization": header}, READS)
+        await strict.caller({"authorization": header}, READS, "")
 
 
 async def test_a_wrong_login_and_a_wrong_password_are_told_alike(strict: Authorizer) -> None:
     details = set()
     for text in (b"a@b.cd:wrong", b"nobody@b.cd:wrong"):
         with pytest.raises(Unauthenticated) as caught:
-            await strict.caller(basic(text), READS)
+            await strict.caller(basic(text), READS, "")
         details.add(caught.value.detail)
     assert len(details) == 1
 
@@ -99,37 +100,37 @@ async def test_what_is_refused_where_the_account_header_is_off(
     strict: Authorizer, headers: dict[str, str], access: options_pb2.Access | None, error: type[LunaError]
 ) -> None:
     with pytest.raises(error) as caught:
-        await strict.caller(headers, access)
+        await strict.caller(headers, access, "")
     assert type(caught.value) is error
 
 
 async def test_the_account_header_names_the_account_where_it_is_on(lenient: Authorizer) -> None:
-    caller = await lenient.caller({"luna-account-id": str(ACCOUNT)}, CHANGES)
+    caller = await lenient.caller({"luna-account-id": str(ACCOUNT)}, CHANGES, "")
     assert caller is not None
     assert caller.account_id == ACCOUNT
     with pytest.raises(AccountNeeded):
-        await lenient.caller({}, CHANGES)
+        await lenient.caller({}, CHANGES, "")
     with pytest.raises(Unauthenticated):
-        await lenient.caller({}, READS)
+        await lenient.caller({}, READS, "")
 
 
 @pytest.mark.parametrize("value", ["", "x", str(uuid4()), str(ACCOUNT).upper(), f"{{{ACCOUNT}}}", f"{ACCOUNT}\0"])
 async def test_an_account_header_that_names_nobody_is_refused(lenient: Authorizer, value: str) -> None:
     with pytest.raises(Unauthenticated):
-        await lenient.caller({"luna-account-id": value}, READS)
+        await lenient.caller({"luna-account-id": value}, READS, "")
 
 
 async def test_authorization_wins_over_the_account_header(lenient: Authorizer) -> None:
-    caller = await lenient.caller({**GOOD, "luna-account-id": str(uuid4())}, READS)
+    caller = await lenient.caller({**GOOD, "luna-account-id": str(uuid4())}, READS, "")
     assert caller is not None
     assert caller.account_id == ACCOUNT
     with pytest.raises(Unauthenticated):
-        await lenient.caller({**basic(b"a@b.cd:wrong"), "luna-account-id": str(ACCOUNT)}, READS)
+        await lenient.caller({**basic(b"a@b.cd:wrong"), "luna-account-id": str(ACCOUNT)}, READS, "")
 
 
 async def test_an_open_method_looks_at_no_header(strict: Authorizer) -> None:
-    assert await strict.caller({"authorization": "nonsense"}, OPEN) is None
-    assert await strict.known({}) is None
-    known = await strict.known(GOOD)
+    assert await strict.caller({"authorization": "nonsense"}, OPEN, "") is None
+    assert await strict.known({}, "") is None
+    known = await strict.known(GOOD, "")
     assert known is not None
     assert known.account_id == ACCOUNT

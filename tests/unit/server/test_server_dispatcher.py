@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from domain_stores import MemoryAccounts
+from domain_stores import MemoryAccounts, MemoryFailures, MemoryTokens, MemoryTrail
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from luna.v6 import errors_pb2, faces_pb2, platform_pb2
@@ -18,6 +18,7 @@ from luna.v6 import errors_pb2, faces_pb2, platform_pb2
 from server.domain.accounts import AccountType
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
+from server.domain.tokens import TokenRegistry
 from server.errors import BadBody, Busy, DeadlineExceeded, FaceNotFound, Internal, Unauthenticated, catalogue
 from server.rpc.authorization import Authorizer
 from server.rpc.calls import current
@@ -38,6 +39,9 @@ class Remaining:
     """What the dispatcher asks of a call's context."""
 
     seconds: float | None = None
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
 
     def time_remaining(self) -> float | None:
         return self.seconds
@@ -65,13 +69,13 @@ class Caller:
 @pytest.fixture(scope="module")
 async def caller() -> Caller:
     passwords = Passwords(60)
-    registry = AccountRegistry(MemoryAccounts(), passwords, open_registration=True)
+    registry = AccountRegistry(MemoryAccounts(), passwords, MemoryFailures(), open_registration=True)
     await registry.create(login="a@b.cd", password="pass", account_type=AccountType.USER)
     headers = {"authorization": "Basic YUBiLmNkOnBhc3M="}
-    authorizer = Authorizer(registry, account_header=False)
-    await authorizer.known(headers)
+    authorizer = Authorizer(registry, TokenRegistry(MemoryTokens(), MemoryAccounts()), account_header=False)
+    await authorizer.known(headers, "")
     passwords.close()
-    return Caller(Dispatcher({}, authorizer), headers)
+    return Caller(Dispatcher({}, authorizer, MemoryTrail()), headers)
 
 
 async def test_an_unknown_exception_becomes_internal_and_tells_only_the_request_id(
