@@ -1,0 +1,1 @@
+"""Tests, by what they may touch: unit, integration, contract, acceptance, robustness, bench."""

@@ -1,1 +1,1 @@
-"""Generated protobuf and gRPC code of the `luna.v6` API. Never edited: `scripts/protos` makes it from the .proto files."""
+"""Generated protobuf and gRPC code of the `luna.v6` API. Never edited: `scripts/protos` makes it from the protos."""

@@ -21,6 +21,7 @@ from engines.packs.errors import PackError
 from gateway import edge
 from server.application import SERVICES
 from server.commands import administrator, models
+from server.errors import LunaError
 from server.settings import Settings
 from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program, StartFailed, Supervisor, backing
 from storage.embedded import CannotPrepare
@@ -68,7 +69,11 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
     }
 
     async def migrate() -> None:
-        await upgrade(SecretStr(behind.database_url))
+        try:
+            await upgrade(SecretStr(behind.database_url))
+        except LunaError as error:
+            # the database may be on its way back: the supervisor takes an OSError as a start to be tried again
+            raise ConnectionError(str(error)) from error
 
     ports = [settings.grpc.port + number for number in range(settings.grpc.servers)]
     servers = [

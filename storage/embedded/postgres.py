@@ -65,6 +65,17 @@ LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--built
 
 INITDB_SECONDS = 120
 
+_NOT_YET = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What a server answers that is on its way up, or down and about to be started again."""
+
 
 class EmbeddedPostgres:
     """One PostgreSQL server below the data folder `data`.
@@ -134,12 +145,12 @@ class EmbeddedPostgres:
         """True once the server answers a query."""
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
-        except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError):
+            try:
+                return bool(await connection.fetchval("SELECT NOT pg_is_in_recovery()", timeout=5))
+            finally:
+                await connection.close(timeout=5)
+        except _NOT_YET:
             return False
-        try:
-            return bool(await connection.fetchval("SELECT NOT pg_is_in_recovery()", timeout=5))
-        finally:
-            await connection.close(timeout=5)
 
     def _prepare(self) -> None:
         account = server_account()

@@ -6,8 +6,6 @@ one place by a test and sent often.
 
 from __future__ import annotations
 
-import base64
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +21,17 @@ from luna.v6 import platform_pb2 as platform
 from luna.v6 import samples_pb2 as samples
 
 from tests.contract.rest import Answer, Call
-from tests.contract.world import OWN_VERSION, World, by_id, sdk, text
+from tests.contract.valid import (
+    account_body,
+    content,
+    face_body,
+    face_request,
+    match_body,
+    match_request,
+    raw_body,
+    references,
+)
+from tests.contract.world import World
 
 FRESH = frozenset({"face_id", "attribute_id", "sample_id", "list_id", "account_id", "url", "execution_time"})
 """Members that two equal creations differ in."""
@@ -62,30 +70,6 @@ def _path(call: Call) -> Mapping[str, Any]:
     return call.path
 
 
-def _new_login() -> str:
-    return f"contract-{uuid.uuid4()}@example.com"
-
-
-def _content(body: Made) -> dict[str, Any]:
-    """The fields that an attribute has in requests, in gRPC."""
-    basic = body["basic_attributes"]
-    return {
-        "face_descriptors": [
-            attributes.DescriptorInput(descriptor=_bytes(one["descriptor"]), version=one["version"])
-            for one in body["face_descriptors"]
-        ],
-        "face_descriptor_samples": body["face_descriptor_samples"],
-        "basic_attributes": attributes.BasicAttributes(
-            age=basic["age"], gender=attributes.GENDER_MALE, ethnicity=attributes.ETHNICITY_CAUCASIAN
-        ),
-        "basic_attributes_samples": body["basic_attributes_samples"],
-    }
-
-
-def _bytes(encoded: str) -> bytes:
-    return base64.b64decode(encoded)
-
-
 def _sample_type(call: Call) -> samples.SampleType.ValueType:
     word = call.path.get("samples_type", "faces")
     return samples.SAMPLE_TYPE_BODIES if word == "bodies" else samples.SAMPLE_TYPE_FACES
@@ -94,103 +78,6 @@ def _sample_type(call: Call) -> samples.SampleType.ValueType:
 def _face(world: World, face_id: str) -> list[Answer]:
     paths = ("", "/attributes", "/attributes/samples")
     return [world.get(f"/6/faces/{face_id}{path}") for path in paths]
-
-
-def _account_body(_: World) -> Made:
-    return {"login": _new_login(), "password": "secret", "account_type": "advanced_user", "description": "it"}
-
-
-def _face_body(world: World) -> Made:
-    return {
-        "attribute": world.attribute_body(),
-        "external_id": "x" * 36,
-        "user_data": "someone",
-        "avatar": "http://example.com/a.jpg?b=c",
-        "lists": [world.list_id],
-        "event_id": "0b2f3c7e-0000-4000-8000-000000000001",
-    }
-
-
-def _match_body(world: World) -> Made:
-    targets = ["face_id", "account_id", "event_id", "user_data", "create_time", "external_id", "avatar", "lists"]
-    return {
-        "references": [
-            *by_id([("face", world.face_id)]),
-            {"id": "mine", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
-            *by_id([("attribute", world.attribute_id)]),
-            {
-                "id": "raw",
-                "type": "raw_descriptor",
-                "data": {"descriptor": text(world.descriptor), "version": OWN_VERSION},
-            },
-        ],
-        "candidates": [
-            {
-                "filters": {"origin": "faces", "face_ids": [world.face_id], "create_time__gte": "2020-01-01T00:00:00Z"},
-                "limit": 5,
-                "threshold": 0.0,
-                "targets": [*targets, "similarity"],
-            },
-            {
-                "filters": {"origin": "attributes", "attribute_ids": [world.attribute_id]},
-                "targets": ["attribute_id", "create_time", "account_id", "similarity"],
-            },
-        ],
-    }
-
-
-def _raw_body(world: World) -> Made:
-    mine = {"descriptor": text(world.descriptor), "version": OWN_VERSION}
-    return {
-        "references": [
-            {"id": "mine", "type": "raw_descriptor", "data": mine},
-            {"id": "other", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
-        ],
-        "candidates": [{"id": "mine too", "type": "sdk_descriptor", "data": text(sdk(world.descriptor))}],
-    }
-
-
-_TYPES = {
-    "face": matcher.REFERENCE_TYPE_FACE,
-    "attribute": matcher.REFERENCE_TYPE_ATTRIBUTE,
-    "sdk_descriptor": matcher.REFERENCE_TYPE_SDK_DESCRIPTOR,
-    "raw_descriptor": matcher.REFERENCE_TYPE_RAW_DESCRIPTOR,
-}
-
-
-def _references(given: Sequence[Made]) -> list[matcher.Reference]:
-    found = []
-    for one in given:
-        data = one.get("data")
-        if data is None:
-            found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]]))
-            continue
-        brought = (
-            attributes.DescriptorInput(sdk_descriptor=_bytes(data))
-            if isinstance(data, str)
-            else attributes.DescriptorInput(descriptor=_bytes(data["descriptor"]), version=data["version"])
-        )
-        found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]], data=brought))
-    return found
-
-
-def _match_request(call: Call) -> Message:
-    by_faces, by_attributes = _body(call)["candidates"]
-    where = matcher.FaceCandidates(face_ids=by_faces["filters"]["face_ids"])
-    where.create_time_gte.FromJsonString(by_faces["filters"]["create_time__gte"])
-    among = matcher.AttributeCandidates(attribute_ids=by_attributes["filters"]["attribute_ids"])
-    return matcher.MatchFacesRequest(
-        references=_references(_body(call)["references"]),
-        candidates=[
-            matcher.Candidates(faces=where, limit=5, threshold=0.0, targets=by_faces["targets"]),
-            matcher.Candidates(attributes=among, targets=by_attributes["targets"]),
-        ],
-    )
-
-
-def _face_request(call: Call) -> Message:
-    body = dict(_body(call))
-    return faces.CreateFaceRequest(**{**body, "attribute": faces.FaceAttributeInput(**_content(body["attribute"]))})
 
 
 def _list_faces_effect(world: World, call: Call, _: Made) -> Sequence[Answer]:
@@ -245,7 +132,7 @@ RECIPES: Mapping[str, Recipe] = {
         lambda _: platform.CheckHealthRequest(include_luna_services=True),
     ),
     "create_account": Recipe(
-        lambda world: Call(body=_account_body(world)),
+        lambda world: Call(body=account_body(world)),
         "Accounts/CreateAccount",
         lambda call: accounts.CreateAccountRequest(
             **{**_body(call), "account_type": accounts.ACCOUNT_TYPE_ADVANCED_USER}
@@ -286,7 +173,7 @@ RECIPES: Mapping[str, Recipe] = {
     "create_attribute": Recipe(
         lambda world: Call(body=world.attribute_body(), account=world.owner),
         "Attributes/CreateAttribute",
-        lambda call: attributes.CreateAttributeRequest(**_content(_body(call))),
+        lambda call: attributes.CreateAttributeRequest(**content(_body(call))),
         fresh=FRESH,
         effect=lambda world, _, made: [world.get(f"/6/attributes/{made['attribute_id']}")],
     ),
@@ -317,9 +204,9 @@ RECIPES: Mapping[str, Recipe] = {
         lambda call: attributes.GetAttributeSamplesRequest(**_path(call)),
     ),
     "create_face": Recipe(
-        lambda world: Call(body=_face_body(world), account=world.owner),
+        lambda world: Call(body=face_body(world), account=world.owner),
         "Faces/CreateFace",
-        _face_request,
+        lambda call: face_request(_body(call)),
         fresh=FRESH,
         effect=lambda world, _, made: _face(world, made["face_id"]),
     ),
@@ -374,7 +261,7 @@ RECIPES: Mapping[str, Recipe] = {
         lambda world: Call({"face_id": world.new_face(None)}, body=world.attribute_body(), account=world.owner),
         "Faces/SetFaceAttribute",
         lambda call: faces.SetFaceAttributeRequest(
-            **_path(call), attribute=faces.FaceAttributeInput(**_content(_body(call)))
+            **_path(call), attribute=faces.FaceAttributeInput(**content(_body(call)))
         ),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
@@ -452,16 +339,16 @@ RECIPES: Mapping[str, Recipe] = {
         effect=_list_faces_effect,
     ),
     "match_faces": Recipe(
-        lambda world: Call(body=_match_body(world), account=world.owner),
+        lambda world: Call(body=match_body(world), account=world.owner),
         "Matcher/MatchFaces",
-        _match_request,
+        lambda call: match_request(_body(call)),
         part="matches",
     ),
     "match_raw": Recipe(
-        lambda world: Call(body=_raw_body(world), account=world.owner),
+        lambda world: Call(body=raw_body(world), account=world.owner),
         "Matcher/MatchRaw",
         lambda call: matcher.MatchRawRequest(
-            references=_references(_body(call)["references"]), candidates=_references(_body(call)["candidates"])
+            references=references(_body(call)["references"]), candidates=references(_body(call)["candidates"])
         ),
     ),
 }

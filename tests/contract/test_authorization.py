@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import grpc
@@ -28,10 +27,6 @@ def ask(world: World, operation: Operation, account: Account | None = None, **he
     call = RECIPES[operation.id].call(world)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return world.rest.call(operation, replace(call, account=account, headers=named))
-
-
-def _type(path: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in path.items() if not name.endswith("_id")}
 
 
 def refused(answer: Answer, operation: Operation, status: int, code: int) -> None:
@@ -91,20 +86,26 @@ def test_luna_account_id_is_no_authorization_unless_it_is_switched_on(world: Wor
 
 
 @closed
-def test_grpc_refuses_what_rest_refuses(world: World, native: Native, operation: Operation) -> None:
+def test_grpc_asks_for_credentials_too(world: World, native: Native, operation: Operation) -> None:
     recipe = RECIPES[operation.id]
-    request = recipe.native(recipe.call(world))
-    for account in (None, Account("", "nobody-at-all", "x")):
-        refused = native.refused(recipe.rpc, request, account)
-        assert (refused.status, refused.code) == (grpc.StatusCode.UNAUTHENTICATED, 11065)
+    refused = native.refused(recipe.rpc, recipe.native(recipe.call(world)), None)
+    assert (refused.status, refused.code) == (grpc.StatusCode.UNAUTHENTICATED, 11065)
+
+
+@pytest.mark.operation("get_account")
+def test_grpc_refuses_a_wrong_password(world: World, native: Native) -> None:
+    recipe = RECIPES["get_account"]
+    wrong = Account("", world.owner.login, "wrong")
+    refused = native.refused(recipe.rpc, recipe.native(recipe.call(world)), wrong)
+    assert (refused.status, refused.code) == (grpc.StatusCode.UNAUTHENTICATED, 11065)
 
 
 @closed
 def test_who_may_not_call_is_not_told_what_is_there(world: World, operation: Operation) -> None:
     call = RECIPES[operation.id].call(world)
-    account = Account("", world.owner.login, "wrong")
-    unknown = replace(call, path={name: EVENT for name in call.path if name in operation.ids} | _type(call.path))
-    assert world.rest.call(operation, replace(unknown, account=account)).status == 401
+    there = world.rest.call(operation, replace(call, account=None))
+    nowhere = {name: EVENT if name in operation.ids else value for name, value in call.path.items()}
+    assert world.rest.call(operation, replace(call, path=nowhere, account=None)).data == there.data
 
 
 @opened

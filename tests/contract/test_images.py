@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -279,24 +280,28 @@ def test_a_warp_is_taken_for_a_sample_as_it_is(world: World) -> None:
     failed(wrong, 11030)
 
 
-def test_angles_beyond_their_thresholds_are_left_out_and_told(world: World) -> None:
-    (plain,) = entries(detect(world, world.jpeg, estimate_head_pose=1))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_angles_beyond_their_thresholds_are_left_out_and_told(world: World, mirrored: bool) -> None:
+    image = np.asarray(np.flip(world.pictures.one, 1), np.uint8) if mirrored else world.pictures.one
+    data = encoded(image)
+    (plain,) = entries(detect(world, data, estimate_head_pose=1))
     (face,) = faces(plain)
     pose = face["detection"]["attributes"]["head_pose"]
     assert pose.keys() == {"pitch", "roll", "yaw"}
     for name, angle in pose.items():
         bound = f"{name}_threshold"
-        (open_,) = entries(detect(world, world.jpeg, **{bound: 180}))
-        assert len(faces(open_)) == 1
-        (kept,) = entries(detect(world, world.jpeg, **{bound: int(abs(angle)) + 1}))
+        (unlimited,) = entries(detect(world, data, **{bound: 180}))
+        assert len(faces(unlimited)) == 1
+        (kept,) = entries(detect(world, data, **{bound: math.ceil(abs(angle))}))
         assert len(faces(kept)) == 1
-        (none,) = entries(detect(world, world.jpeg, **{bound: 0}))
-        assert faces(none) == []
-        (left_out,) = none["detections"]["filtered_detections"]["face_detections"]
-        assert left_out["detection"]["rect"] == face["detection"]["rect"]
-        (reason,) = left_out["filter_reasons"]
-        assert (reason["type"], reason["threshold"]) == (bound, 0)
-        assert reason["value"] == pytest.approx(angle, abs=1e-6)
+        for limit in {0, math.ceil(abs(angle)) - 1}:
+            (none,) = entries(detect(world, data, **{bound: limit}))
+            assert faces(none) == []
+            (left_out,) = none["detections"]["filtered_detections"]["face_detections"]
+            assert left_out["detection"]["rect"] == face["detection"]["rect"]
+            (reason,) = left_out["filter_reasons"]
+            assert (reason["type"], reason["threshold"]) == (bound, limit)
+            assert reason["value"] == pytest.approx(angle, abs=1e-6)
 
 
 def tagged(image: np.ndarray[Any, Any], orientation: int) -> bytes:

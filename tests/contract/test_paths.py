@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -115,14 +115,6 @@ def test_samples_of_faces_and_bodies_are_apart(world: World) -> None:
     assert world.get(f"/6/samples/{body}").code == 13003
     assert world.rest.send("DELETE", f"/6/samples/faces/{body}", account=world.owner).code == 13003
     assert world.rest.send("DELETE", f"/6/samples/bodies/{body}", account=world.owner).status == 204
-
-
-Refer = Callable[[World, str, str], Call]
-"""(world, an id of a face, an id of a list or attribute): a call whose body refers to them."""
-
-
-def _lists(field: str) -> Refer:
-    return lambda world, _, other: Call(body={field: [world.new_list(), other]})
 
 
 REFERRING: Mapping[str, tuple[str, Any, int]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from urllib.parse import urlencode
 
 import pytest
 
@@ -272,6 +274,19 @@ def test_filters_of_faces_select(world: World, rest: Rest) -> None:
         assert bool(_ids(rest.send("GET", f"{base}&{query}", account=world.owner))) == hit, query
         count = rest.send("GET", f"/6/faces/count?face_ids={world.face_id}&{query}", account=world.owner)
         assert count.json == {"faces_count": int(hit)}, query
+
+
+@pytest.mark.operation("get_faces")
+def test_times_are_points_in_time_whatever_their_offset(world: World, rest: Rest) -> None:
+    (face,) = _listed(rest.send("GET", f"/6/faces?face_ids={world.face_id}", account=world.owner))
+    moment = datetime.fromisoformat(str(face["create_time"]))
+    for hours in (0, 3, -5):
+        there = timezone(timedelta(hours=hours, minutes=30))
+        for later, hit in ((0, True), (1, False)):
+            written = (moment + timedelta(microseconds=later)).astimezone(there).isoformat(timespec="microseconds")
+            query = urlencode({"face_ids": world.face_id, "create_time__gte": written})
+            for text in (query, query.replace("%2B", "+")):
+                assert bool(_ids(rest.send("GET", f"/6/faces?{text}", account=world.owner))) == hit, written
 
 
 @pytest.mark.operation("get_lists")

@@ -1,0 +1,135 @@
+"""Valid bodies of requests, and the messages of gRPC that say the same."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+from luna.v6 import attributes_pb2 as attributes
+from luna.v6 import faces_pb2 as faces
+from luna.v6 import matcher_pb2 as matcher
+
+from tests.contract.world import OWN_VERSION, World, by_id, sdk, text
+
+Body = Mapping[str, Any]
+"""An object of JSON."""
+
+
+def account_body(_: World) -> Body:
+    login = f"contract-{uuid.uuid4()}@example.com"
+    return {"login": login, "password": "secret", "account_type": "advanced_user", "description": "it"}
+
+
+def face_body(world: World) -> Body:
+    return {
+        "attribute": world.attribute_body(),
+        "external_id": "x" * 36,
+        "user_data": "someone",
+        "avatar": "http://example.com/a.jpg?b=c",
+        "lists": [world.list_id],
+        "event_id": "0b2f3c7e-0000-4000-8000-000000000001",
+    }
+
+
+def match_body(world: World) -> Body:
+    targets = ["face_id", "account_id", "event_id", "user_data", "create_time", "external_id", "avatar", "lists"]
+    return {
+        "references": [
+            *by_id([("face", world.face_id)]),
+            {"id": "mine", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
+            *by_id([("attribute", world.attribute_id)]),
+            {
+                "id": "raw",
+                "type": "raw_descriptor",
+                "data": {"descriptor": text(world.descriptor), "version": OWN_VERSION},
+            },
+        ],
+        "candidates": [
+            {
+                "filters": {"origin": "faces", "face_ids": [world.face_id], "create_time__gte": "2020-01-01T00:00:00Z"},
+                "limit": 5,
+                "threshold": 0.0,
+                "targets": [*targets, "similarity"],
+            },
+            {
+                "filters": {"origin": "attributes", "attribute_ids": [world.attribute_id]},
+                "targets": ["attribute_id", "create_time", "account_id", "similarity"],
+            },
+        ],
+    }
+
+
+def raw_body(world: World) -> Body:
+    mine = {"descriptor": text(world.descriptor), "version": OWN_VERSION}
+    return {
+        "references": [
+            {"id": "mine", "type": "raw_descriptor", "data": mine},
+            {"id": "other", "type": "sdk_descriptor", "data": text(sdk(world.stranger))},
+        ],
+        "candidates": [{"id": "mine too", "type": "sdk_descriptor", "data": text(sdk(world.descriptor))}],
+    }
+
+
+_TYPES = {
+    "face": matcher.REFERENCE_TYPE_FACE,
+    "attribute": matcher.REFERENCE_TYPE_ATTRIBUTE,
+    "sdk_descriptor": matcher.REFERENCE_TYPE_SDK_DESCRIPTOR,
+    "raw_descriptor": matcher.REFERENCE_TYPE_RAW_DESCRIPTOR,
+}
+
+
+def references(given: Sequence[Body]) -> list[matcher.Reference]:
+    found = []
+    for one in given:
+        data = one.get("data")
+        if data is None:
+            found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]]))
+            continue
+        brought = (
+            attributes.DescriptorInput(sdk_descriptor=_bytes(data))
+            if isinstance(data, str)
+            else attributes.DescriptorInput(descriptor=_bytes(data["descriptor"]), version=data["version"])
+        )
+        found.append(matcher.Reference(id=one["id"], type=_TYPES[one["type"]], data=brought))
+    return found
+
+
+def match_request(body: Body) -> Message:
+    by_faces, by_attributes = body["candidates"]
+    where = matcher.FaceCandidates(face_ids=by_faces["filters"]["face_ids"])
+    where.create_time_gte.FromJsonString(by_faces["filters"]["create_time__gte"])
+    among = matcher.AttributeCandidates(attribute_ids=by_attributes["filters"]["attribute_ids"])
+    return matcher.MatchFacesRequest(
+        references=references(body["references"]),
+        candidates=[
+            matcher.Candidates(faces=where, limit=5, threshold=0.0, targets=by_faces["targets"]),
+            matcher.Candidates(attributes=among, targets=by_attributes["targets"]),
+        ],
+    )
+
+
+def face_request(body: Body) -> Message:
+    return faces.CreateFaceRequest(**{**body, "attribute": faces.FaceAttributeInput(**content(body["attribute"]))})
+
+
+def content(body: Body) -> dict[str, Any]:
+    """The fields that an attribute has in requests, in gRPC."""
+    basic = body["basic_attributes"]
+    return {
+        "face_descriptors": [
+            attributes.DescriptorInput(descriptor=_bytes(one["descriptor"]), version=one["version"])
+            for one in body["face_descriptors"]
+        ],
+        "face_descriptor_samples": body["face_descriptor_samples"],
+        "basic_attributes": attributes.BasicAttributes(
+            age=basic["age"], gender=attributes.GENDER_MALE, ethnicity=attributes.ETHNICITY_CAUCASIAN
+        ),
+        "basic_attributes_samples": body["basic_attributes_samples"],
+    }
+
+
+def _bytes(encoded: str) -> bytes:
+    return base64.b64decode(encoded)
