@@ -174,6 +174,8 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
             "LUNA_REST__PORT": str(rest_port),
             "LUNA_GRPC__PORT": str(grpc_ports[0]),
             "LUNA_GRPC__SERVERS": str(servers),
+            # all tests together are one address, which may not fail more than ten times this often in a minute
+            "LUNA_ACCESS__LOGIN_FAILURES": "10000",
             **{f"LUNA_{name}": value for name, value in settings.items()},
         }
         service = Service(Path(folder), rest_port, grpc_ports, environment)
