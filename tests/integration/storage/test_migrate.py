@@ -7,16 +7,30 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
 
 from server import settings
 from storage.database import Database
-from storage.migrate import upgrade
+from storage.migrate import FOLDER, configuration, upgrade
 from storage.schema import Xid8, metadata
 from tests.servers import PostgresServer
+
+SCRIPTS = ScriptDirectory(str(FOLDER))
+HEAD = SCRIPTS.get_current_head()
+REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()][::-1]
+
+
+def downgraded(connection: Connection, revision: str) -> None:
+    command.downgrade(configuration(connection), revision)
+
+
+def upgraded(connection: Connection, revision: str) -> None:
+    command.upgrade(configuration(connection), revision)
 
 
 def differences(connection: Connection) -> list[object]:
@@ -37,6 +51,28 @@ async def test_migrations_lead_to_the_schema(database: Database) -> None:
         assert await connection.run_sync(differences) == []
 
 
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+async def test_a_database_that_went_back_and_forth_again_has_the_schema(database: Database, revision: str) -> None:
+    async with database.transaction() as connection:
+        await connection.run_sync(downgraded, revision)
+        left = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        tables = {row.tablename for row in left}
+        assert tables < set(metadata.tables) | {"alembic_version"}
+    async with database.transaction() as connection:
+        await connection.run_sync(upgraded, "head")
+        assert await connection.run_sync(differences) == []
+
+
+async def test_going_back_one_step_keeps_what_was_there_before(database: Database) -> None:
+    """A release that is taken back must not cost accounts."""
+    add = text("INSERT INTO accounts VALUES (gen_random_uuid(), 'a@b.cd', 'x', 'user', '', now(), now())")
+    async with database.transaction() as connection:
+        await connection.execute(add)
+        await connection.run_sync(downgraded, "0001")
+        await connection.run_sync(upgraded, "head")
+        assert [row.login for row in await connection.execute(text("SELECT login FROM accounts"))] == ["a@b.cd"]
+
+
 async def test_a_difference_would_be_seen(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute(text("ALTER TABLE lists DROP COLUMN user_data"))
@@ -50,7 +86,7 @@ async def test_several_processes_migrate_an_empty_database_at_once(empty_url: Se
     await upgrade(empty_url)
     database = Database(empty_url, settings.Database())
     try:
-        assert [row.version_num for row in await database.fetch(text("SELECT * FROM alembic_version"))] == ["0001"]
+        assert [row.version_num for row in await database.fetch(text("SELECT * FROM alembic_version"))] == [HEAD]
     finally:
         await database.close()
 
