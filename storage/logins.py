@@ -39,10 +39,11 @@ class RedisFailedLogins:
         try:
             with neutral_errors():
                 counts = await self._client.mget(keys)
-                for count, most in zip(counts, self._limits(), strict=True):
-                    if count is not None and int(count) >= most:
-                        seconds = max(1, *[await self._client.ttl(key) for key in keys])
-                        raise Busy(message="too many failed logins", retry_after=seconds)
+                found = zip(keys, counts, self._limits(), strict=True)
+                spent = [key for key, count, most in found if count is not None and int(count) >= most]
+                if spent:
+                    seconds = max([1, *[await self._client.ttl(key) for key in spent]])
+                    raise Busy(message="too many failed logins", retry_after=seconds)
         except Unavailable:
             log.warning("failed logins are not counted: Redis cannot be reached")
 
