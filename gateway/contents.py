@@ -1,0 +1,149 @@
+"""The bodies of requests and responses by media type, as OpenAPI describes them."""
+
+from __future__ import annotations
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from luna import options_pb2
+from luna.v6.images_pb2 import ImageInput
+
+from gateway.comments import comment, media_types
+from gateway.endpoints import offered
+from gateway.forms import RestField, rest_field, rest_message
+from gateway.images import BOXES, MAX_FILENAME
+from gateway.media import BASE64_IMAGES, BYTES, IMAGES, JSON, MSGPACK, MULTIPART, TEXT
+from gateway.places import CONTENT_TYPE, Places
+from gateway.schemas import BINARY, Direction, Schema, Schemas, described
+
+ANY = "*/*"
+_BASE64: Schema = {"type": "string", "contentEncoding": "base64", "minLength": 1}
+_BOXED: Schema = {"type": "string", "maxLength": MAX_FILENAME}
+
+
+def request_body(method: MethodDescriptor, places: Places, schemas: Schemas) -> Schema | None:
+    """The request body of a method; None where it takes none."""
+    options = method.GetOptions()
+    http, rest = options.Extensions[annotations_pb2.http], options.Extensions[options_pb2.rest]
+    if not http.body:
+        return None
+    field = None if http.body == "*" else rest_field(method.input_type.fields_by_name[http.body])
+    content: Schema = {}
+    for form in rest.forms or (options_pb2.BODY_FORM_JSON,):
+        content |= _content(form, method, field, places, schemas)
+    body: Schema = {"content": content}
+    if not rest.body_optional:
+        body["required"] = True
+    return described(body, comment(field.descriptor) if field is not None else "")
+
+
+def response_content(method: MethodDescriptor, schemas: Schemas) -> Schema:
+    """The content of a successful response that has one."""
+    options = method.GetOptions()
+    http, rest = options.Extensions[annotations_pb2.http], options.Extensions[options_pb2.rest]
+    output = method.output_type
+    if rest.content:
+        named = media_types(method, output.fields_by_name[CONTENT_TYPE]) or (ANY,)
+        return {media: {"schema": dict(BINARY)} for media in named}
+    if http.response_body:
+        schema = schemas.field(rest_field(output.fields_by_name[http.response_body]), Direction.RESPONSE)
+    else:
+        schema = schemas.message(output, Direction.RESPONSE)
+    return {media: {"schema": {"type": "string"} if media == TEXT else schema} for media in offered(rest)}
+
+
+def _content(
+    form: int, method: MethodDescriptor, field: RestField | None, places: Places, schemas: Schemas
+) -> dict[str, object]:
+    match form:
+        case options_pb2.BODY_FORM_IMAGES:
+            return _images(schemas)
+        case options_pb2.BODY_FORM_IMAGE:
+            return {media: {"schema": dict(BINARY)} for media in IMAGES}
+        case options_pb2.BODY_FORM_BYTES:
+            return {ANY: {"schema": dict(BINARY)}}
+        case options_pb2.BODY_FORM_MULTIPART:
+            return {MULTIPART: _multipart(method, places, schemas)}
+        case _:
+            schema = (
+                schemas.field(field, Direction.REQUEST)
+                if field is not None
+                else schemas.body(method.input_type, places.body)
+            )
+            return {MSGPACK if form == options_pb2.BODY_FORM_MSGPACK else JSON: {"schema": schema}}
+
+
+def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Schema:
+    """A part for each field; an application/octet-stream part holds bytes, and any other value is JSON."""
+    known = [one for one in rest_message(method.input_type).fields if one.key in places.body]
+    properties: Schema = {}
+    encoding: Schema = {}
+    for one in known:
+        whole = one.descriptor.type == FieldDescriptor.TYPE_BYTES and not one.descriptor.is_repeated
+        schema = dict(BINARY) if whole else schemas.field(one, Direction.REQUEST)
+        properties[one.name] = described(schema, comment(one.descriptor))
+        encoding[one.name] = {"contentType": BYTES if whole else JSON}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    needed = [one.name for one in known if one.rules.required or one.rules.present]
+    if needed:
+        schema["required"] = needed
+    return {"schema": schema, "encoding": encoding}
+
+
+def _images(schemas: Schemas) -> dict[str, object]:
+    """One image as it is or as Base64 text, several as parts, or JSON that tells where they are."""
+    boxes = {name: schemas.field(rest_field(field), Direction.REQUEST) for name, field in BOXES.items()}
+    parts: Schema = {"image": {"type": "array", "items": dict(BINARY), "description": "The images, as files."}}
+    for name, schema in boxes.items():
+        item: Schema = {
+            "type": "object",
+            "required": ["filename", name],
+            "properties": {"filename": _BOXED, name: schema},
+            "additionalProperties": False,
+        }
+        text = "Where in which image to look: an entry for a file's name."
+        parts[name] = {"type": "array", "items": item, "description": text}
+    multipart: Schema = {
+        "schema": {"type": "object", "properties": parts, "required": ["image"]},
+        "encoding": {
+            "image": {"contentType": ", ".join((*IMAGES, *BASE64_IMAGES))},
+            **{name: {"contentType": JSON} for name in boxes},
+        },
+    }
+    return {
+        **{media: {"schema": dict(BINARY)} for media in IMAGES},
+        **{media: {"schema": {**_BASE64, "description": "Base64 text of one image."}} for media in BASE64_IMAGES},
+        MULTIPART: multipart,
+        JSON: {"schema": {"oneOf": [_several("urls", _url()), _several("samples", _sample()), _entries(boxes)]}},
+    }
+
+
+def _several(name: str, item: Schema) -> Schema:
+    members: Schema = {name: {"type": "array", "minItems": 1, "items": item}}
+    return {"type": "object", "required": [name], "properties": members, "additionalProperties": False}
+
+
+def _entries(boxes: dict[str, Schema]) -> Schema:
+    sources: dict[str, Schema] = {
+        "url": _url(),
+        "sample_id": _sample(),
+        "image": described(_BASE64, comment(ImageInput.DESCRIPTOR.fields_by_name["data"])),
+    }
+    entry: Schema = {
+        "type": "object",
+        "properties": {**sources, "filename": _BOXED, **boxes},
+        "oneOf": [{"required": [name]} for name in sources],
+        "additionalProperties": False,
+    }
+    return _several("images", entry)
+
+
+def _url() -> Schema:
+    return _required(ImageInput.DESCRIPTOR.fields_by_name["url"], {"minLength": 1})
+
+
+def _sample() -> Schema:
+    return _required(ImageInput.DESCRIPTOR.fields_by_name["sample_id"], {})
+
+
+def _required(field: FieldDescriptor, limits: Schema) -> Schema:
+    return described({**Schemas((), ()).one(rest_field(field), Direction.REQUEST), **limits}, comment(field))
