@@ -35,6 +35,15 @@ class EmitEvents:
     white_list: frozenset[UUID] = frozenset()
     black_list: frozenset[UUID] = frozenset()
 
+    def covers(self, other: EmitEvents) -> bool:
+        """True where each handler that the other one lets make events may make them here too."""
+        if not other.allowed:
+            return True
+        if other.white_list:
+            within = other.white_list <= self.white_list if self.white_list else not other.white_list & self.black_list
+            return self.allowed and within
+        return self.allowed and not self.white_list and self.black_list <= other.black_list
+
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
@@ -52,6 +61,6 @@ class Permissions:
         resources = sorted(other.resources - self.resources)
         if resources:
             return f"resources: {resources[0]}"
-        if other.emit_events.allowed and other.emit_events != self.emit_events:
+        if not self.emit_events.covers(other.emit_events):
             return "emit_events"
         return None
