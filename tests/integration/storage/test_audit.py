@@ -85,7 +85,9 @@ async def test_the_index_serves_the_newest_of_an_account(trail: PostgresAuditTra
     """One account among many: its page must not cost a walk through the entries of all."""
     fill = text("""
         INSERT INTO audit (time, account_id, method, objects, address, request_id)
-        SELECT now(), CAST(lpad(to_hex(n % 200), 32, '0') AS uuid), 'm', '{}', 'a', 'r' FROM generate_series(1, 100000) n
+        SELECT now(),
+            CAST(lpad(to_hex(n % 200), 32, '0') AS uuid), 'm', '{}', 'a', 'r'
+        FROM generate_series(1, 100000) n
     """)
     async with database.transaction() as connection:
         await connection.execute(fill)
