@@ -15,13 +15,13 @@ from gateway.schemas import COMPONENTS
 Object = Mapping[str, object]
 
 _LIMITS = {
-    "minimum": "≥ {}",
-    "maximum": "≤ {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "default": "default <code>{}</code>",
+    "minimum": Markup("≥ {}"),
+    "maximum": Markup("≤ {}"),
+    "minLength": Markup("at least {} characters"),
+    "maxLength": Markup("at most {} characters"),
+    "minItems": Markup("at least {} items"),
+    "maxItems": Markup("at most {} items"),
+    "default": Markup("default <code>{}</code>"),
 }
 _UUID = re.compile(r"^\^?\(?\[0-9a-f\]\{8\}")
 _CODE = re.compile(r"<code>(\d+)</code>")
@@ -268,7 +268,7 @@ class _Page:
             parts.append(Markup(" ").join(Markup("<code>{}</code>").format(value) for value in values))
         for word, phrase in _LIMITS.items():
             if word in schema:
-                parts.append(Markup(phrase).format(schema[word]))
+                parts.append(phrase.format(schema[word]))
         pattern = str(schema.get("pattern", ""))
         if pattern and not _UUID.match(pattern):
             parts.append(Markup("<code>{}</code>").format(pattern))
