@@ -8,7 +8,7 @@ the row's revision, ends every JWT that was signed for it before, in every proce
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -48,7 +48,7 @@ class SigningKey:
     """A key that JWTs are signed with."""
 
     key_id: UUID
-    secret: bytes
+    secret: bytes = field(repr=False)
     create_time: datetime
 
 
@@ -187,8 +187,17 @@ class TokenRegistry:
             raise TokenNotFound(token_id=token_id)
         return token
 
-    async def jwt_of(self, token: Token) -> str:
-        """The JWT of a token, signed anew: it is the same as before, and nobody has to keep it."""
+    async def jwt_for(self, principal: Principal, token: Token) -> str | None:
+        """The JWT of a token, signed anew: it is the same as before, and nobody has to keep it.
+
+        None for another account, and for a caller with a token that may do less: it would gain by asking.
+        """
+        if token.account_id != principal.account_id:
+            return None
+        if principal.token is not None:
+            too_wide = token.visibility_area is VisibilityArea.ALL and not principal.token.reads_all
+            if too_wide or principal.token.permissions.missing_of(token.permissions) is not None:
+                return None
         return _sign(token, await self._key(token.key_id))
 
     async def recognise(self, text: str) -> tuple[Token, Account]:
@@ -261,7 +270,7 @@ class TokenRegistry:
                 options={"require": [], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
             )
             return UUID(claims["tokenId"]), UUID(claims["revision"])
-        except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError):
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
             raise TokenCorrupted(message="it is no token of this service") from None
 
 

@@ -57,12 +57,13 @@ class TokensService(tokens_pb2_grpc.TokensServicer):
         return pb.ReplaceTokenResponse(token=text, token_id=str(token_id), url=_url(token_id))
 
     async def GetToken(self, request: pb.GetTokenRequest, context: object) -> pb.Token:
-        """One token; its JWT is told to its own account alone."""
+        """One token; its JWT is told to its own account alone, and there to nobody who may do less."""
         principal = current().principal
         found = await self._registry.get(principal.reads(), UUID(request.token_id))
         message = _token(found)
-        if principal.writes.includes(found.account_id):
-            message.token = await self._registry.jwt_of(found)
+        text = await self._registry.jwt_for(principal, found)
+        if text is not None:
+            message.token = text
         return message
 
     async def DeleteToken(self, request: pb.DeleteTokenRequest, context: object) -> pb.DeleteTokenResponse:
