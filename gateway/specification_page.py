@@ -61,7 +61,6 @@ class Response:
 
     status: str
     good: bool
-    summary: Markup
     text: Markup
     headers: tuple[Member, ...]
     bodies: tuple[Body, ...]
@@ -192,7 +191,6 @@ class _Page:
     def _response(self, status: str, one: object) -> Response:
         response = self._resolved(_object(one))
         text = _linked(_text(response))
-        codes = _CODE.findall(_text(response))
         good = int(status) < 400
         headers = tuple(
             Member(name, Markup(""), _text(_object(header)))
@@ -201,7 +199,6 @@ class _Page:
         return Response(
             status=status,
             good=good,
-            summary=Markup("") if good else Markup("{}").format(", ".join(dict.fromkeys(codes))),
             text=text,
             headers=headers,
             bodies=tuple(self._bodies(_object(response.get("content", {})))) if good else (),
@@ -217,11 +214,14 @@ class _Page:
                 del left[name]
             yield Body(media, self._shape(schema))
 
-    def _shape(self, schema: Object) -> Shape:
+    def _shape(self, schema: Object, *, inside: bool = False) -> Shape:
+        if "$ref" in schema and not inside:
+            named = self._shape(self._resolved(schema), inside=True)
+            return Shape(self._type(schema) + (Markup(": ") + named.type if named.type else Markup("")), *_parts(named))
         for word in ("oneOf", "anyOf"):
             choices = _objects(schema.get(word, []))
             if len(choices) > 1 and schema.get("type") is None and {"type": "null"} not in choices:
-                return Shape(Markup("One of:"), (), tuple(self._shape(choice) for choice in choices))
+                return Shape(Markup("One of:"), (), tuple(self._shape(choice, inside=True) for choice in choices))
         if schema.get("type") == "object" and "properties" in schema:
             return Shape(Markup(""), tuple(self._members(schema)))
         items = _object(schema.get("items", {}))
@@ -277,13 +277,15 @@ class _Page:
     def _kind(self, schema: Object) -> Markup:
         kind = schema.get("type", "any value")
         if isinstance(kind, list):
-            return Markup(" or ").join(str(one) for one in kind)
+            return Markup(" or ").join(self._kind({**schema, "type": one}) for one in kind)
         if kind == "array":
             inner = _objects(schema.get("prefixItems", []))
             if inner:
                 return Markup("[{}]").format(Markup(", ").join(self._kind(one) for one in inner))
             items = _object(schema.get("items", {}))
             return Markup("array of {}").format(Markup("objects") if "properties" in items else self._type(items))
+        if kind == "null":
+            return Markup("null")
         name = {"binary": "bytes", "uuid": "UUID", "date-time": "date and time", "int64": "64-bit integer"}
         if schema.get("contentEncoding") == "base64":
             return Markup("bytes as Base64")
@@ -301,6 +303,10 @@ class _Page:
 def _alias(verb: str, path: str, operation: Object) -> Alias:
     answers = _object(operation["responses"])
     return Alias(verb, path, str(operation["description"]) if "302" in answers else "")
+
+
+def _parts(shape: Shape) -> tuple[tuple[Member, ...], tuple[Shape, ...]]:
+    return shape.members, shape.choices
 
 
 def _authorization(security: Iterable[Object]) -> str:
