@@ -13,12 +13,14 @@ from typing import Any
 from google.protobuf.message import Message
 from luna.v6 import accounts_pb2 as accounts
 from luna.v6 import attributes_pb2 as attributes
+from luna.v6 import blobs_pb2 as blobs
 from luna.v6 import faces_pb2 as faces
 from luna.v6 import images_pb2 as images
 from luna.v6 import lists_pb2 as lists
 from luna.v6 import matcher_pb2 as matcher
 from luna.v6 import platform_pb2 as platform
 from luna.v6 import samples_pb2 as samples
+from luna.v6 import tokens_pb2 as tokens
 
 from tests.contract.rest import Answer, Call
 from tests.contract.valid import (
@@ -28,12 +30,19 @@ from tests.contract.valid import (
     face_request,
     match_body,
     match_request,
+    moment,
     raw_body,
     references,
+    token_fields,
 )
-from tests.contract.world import World
+from tests.contract.world import PDF, World, token_body
 
-FRESH = frozenset({"face_id", "attribute_id", "sample_id", "list_id", "account_id", "url", "execution_time"})
+FRESH = frozenset(
+    {
+        "face_id", "attribute_id", "sample_id", "list_id", "account_id", "token_id", "image_id", "object_id", "url",
+        "token", "execution_time",
+    }
+)  # fmt: skip
 """Members that two equal creations differ in."""
 NOTHING: frozenset[str] = frozenset()
 
@@ -147,6 +156,100 @@ RECIPES: Mapping[str, Recipe] = {
         "Accounts/UpdateAccount",
         lambda call: accounts.UpdateAccountRequest(**_body(call)),
     ),
+    "create_token": Recipe(
+        lambda world: Call(body=token_body(), account=world.owner),
+        "Tokens/CreateToken",
+        lambda call: tokens.CreateTokenRequest(**token_fields(_body(call))),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/tokens/{made['token_id']}")],
+    ),
+    "get_tokens": Recipe(
+        lambda world: Call(query=(("create_time__lt", world.tokens_before),), account=world.owner),
+        "Tokens/ListTokens",
+        lambda call: tokens.ListTokensRequest(create_time_lt=moment(_query(call, "create_time__lt"))),
+    ),
+    "replace_token": Recipe(
+        lambda world: Call(
+            {"token_id": world.new_token()},
+            body={**token_body(), "description": "changed", "expiration_time": None},
+            account=world.owner,
+        ),
+        "Tokens/ReplaceToken",
+        lambda call: tokens.ReplaceTokenRequest(**_path(call), **token_fields(_body(call))),
+        fresh=FRESH,
+        effect=lambda world, call, _: [world.get(f"/6/tokens/{call.path['token_id']}")],
+    ),
+    "get_token": Recipe(
+        lambda world: Call({"token_id": world.token_id}, account=world.owner),
+        "Tokens/GetToken",
+        lambda call: tokens.GetTokenRequest(**_path(call)),
+    ),
+    "delete_token": Recipe(
+        _new("token_id", lambda world: world.new_token()),
+        "Tokens/DeleteToken",
+        lambda call: tokens.DeleteTokenRequest(**_path(call)),
+        effect=lambda world, call, _: [world.get(f"/6/tokens/{call.path['token_id']}")],
+    ),
+    "verify_credentials": Recipe(
+        lambda world: Call(body={"login": world.owner.login, "password": world.owner.password}),
+        "Credentials/VerifyCredentials",
+        lambda call: tokens.VerifyCredentialsRequest(**_body(call)),
+    ),
+    "create_image": Recipe(
+        lambda world: Call(
+            data=world.jpeg,
+            content_type="image/jpeg",
+            headers={"x-luna-meta-camera": "north"},
+            account=world.owner,
+        ),
+        "Images/CreateImage",
+        lambda call: blobs.CreateImageRequest(data=call.data, meta={"camera": "north"}),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/images/{made['image_id']}")],
+    ),
+    "get_image": Recipe(
+        lambda world: Call({"image_id": world.image_id}, account=world.owner),
+        "Images/GetImage",
+        lambda call: blobs.GetImageRequest(**_path(call)),
+    ),
+    "head_image": Recipe(
+        lambda world: Call({"image_id": world.image_id}, account=world.owner),
+        "Images/GetImage",
+        lambda call: blobs.GetImageRequest(**_path(call)),
+    ),
+    "delete_image": Recipe(
+        _new("image_id", lambda world: world.new_image()),
+        "Images/DeleteImage",
+        lambda call: blobs.DeleteImageRequest(**_path(call)),
+        effect=lambda world, call, _: [world.get(f"/6/images/{call.path['image_id']}")],
+    ),
+    "create_object": Recipe(
+        lambda world: Call(data=PDF, content_type="application/pdf", account=world.owner),
+        "Objects/CreateObject",
+        lambda call: blobs.CreateObjectRequest(data=call.data, content_type=call.content_type),
+        fresh=FRESH,
+        effect=lambda world, _, made: [world.get(f"/6/objects/{made['object_id']}")],
+    ),
+    "get_object": Recipe(
+        lambda world: Call({"object_id": world.object_id}, account=world.owner),
+        "Objects/GetObject",
+        lambda call: blobs.GetObjectRequest(**_path(call)),
+    ),
+    "head_object": Recipe(
+        lambda world: Call({"object_id": world.object_id}, account=world.owner),
+        "Objects/GetObject",
+        lambda call: blobs.GetObjectRequest(**_path(call)),
+    ),
+    "delete_object": Recipe(
+        _new("object_id", lambda world: world.new_object()),
+        "Objects/DeleteObject",
+        lambda call: blobs.DeleteObjectRequest(**_path(call)),
+        effect=lambda world, call, _: [world.get(f"/6/objects/{call.path['object_id']}")],
+    ),
+    "get_config": Recipe(
+        lambda _: Call(), "Platform/GetConfig", lambda _: platform.GetConfigRequest(), part="settings"
+    ),
+    "get_features": Recipe(lambda _: Call(), "Platform/GetFeatures", lambda _: platform.GetFeaturesRequest()),
     "detect_faces": Recipe(
         lambda world: Call(data=world.jpeg, content_type="image/jpeg", account=world.owner),
         "Samples/DetectFaces",

@@ -6,7 +6,6 @@ nothing of the gateway.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from server.application import SERVICES
 from tests.contract.schema import TIME
 from tests.service import Account
 
@@ -93,8 +93,7 @@ class Native:
 def descriptor(rpc: str) -> MethodDescriptor:
     """The method that a name stands for."""
     service, method = rpc.split("/")
-    module = importlib.import_module(f"luna.v6.{service.lower()}_pb2")
-    return cast("MethodDescriptor", module.DESCRIPTOR.services_by_name[service].methods_by_name[method])
+    return cast("MethodDescriptor", SERVICES[service].methods_by_name[method])
 
 
 def _refused(error: grpc.Call) -> Refused:

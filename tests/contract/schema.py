@@ -33,6 +33,7 @@ class Schema:
 
     kind: str
     form: str = ""
+    pattern: bool = False
     fields: Mapping[str, Schema] = field(default_factory=dict)
     items: Schema | None = None
     options: tuple[Schema, ...] = ()
@@ -81,7 +82,8 @@ class Reader:
     def _typed(self, kind: str, value: Mapping[str, object]) -> Schema:
         if kind == "array":
             items = self.read(value.get("items"))
-            words = value.get("enum")  # those that the items may be stand at the list itself
+            # those that the items may be stand at the list itself
+            words = value.get("enum", value.get("actions", value.get("values")))
             if isinstance(words, list):
                 items = Schema("string", enum=tuple(words))
             return Schema("array", items=items, unique=value.get("unique") is True)
@@ -113,8 +115,9 @@ class Reader:
             found = self.read(self._named[first])
             subset = found.subset or first in _ANY_SUBSET or "requested" in text
             return replace(found, subset=subset, optional=optional)
-        if first in {"uuid", "date-time"}:
-            return Schema("string", form=first, required=required)
+        if first in {"uuid", "date-time", "handler_id"}:
+            form = "uuid" if first == "handler_id" else first
+            return Schema("string", form=form, required=required)
         return Schema(text, optional=optional) if text in _KINDS else Schema("any", optional=optional)
 
 
@@ -127,6 +130,7 @@ def _limited(schema: Schema, value: Mapping[str, object]) -> Schema:
         optional=schema.optional or value.get("optional") is True or note.startswith("only with"),
         nullable=schema.nullable or value.get("nullable") is True,
         enum=tuple(enum) if isinstance(enum, list) and schema.kind != "array" else schema.enum,
+        pattern="pattern" in value,
         minimum=_number(value, "min"),
         maximum=_number(value, "max"),
         min_length=_count(value, "min_length"),

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from luna.v6 import attributes_pb2 as attributes
 from luna.v6 import faces_pb2 as faces
 from luna.v6 import matcher_pb2 as matcher
+from luna.v6 import tokens_pb2 as tokens
 
 from tests.contract.world import OWN_VERSION, World, by_id, sdk, text
 
@@ -99,8 +101,9 @@ def references(given: Sequence[Body]) -> list[matcher.Reference]:
 
 def match_request(body: Body) -> Message:
     by_faces, by_attributes = body["candidates"]
-    where = matcher.FaceCandidates(face_ids=by_faces["filters"]["face_ids"])
-    where.create_time_gte.FromJsonString(by_faces["filters"]["create_time__gte"])
+    where = matcher.FaceCandidates(
+        face_ids=by_faces["filters"]["face_ids"], create_time_gte=moment(by_faces["filters"]["create_time__gte"])
+    )
     among = matcher.AttributeCandidates(attribute_ids=by_attributes["filters"]["attribute_ids"])
     return matcher.MatchFacesRequest(
         references=references(body["references"]),
@@ -129,6 +132,42 @@ def content(body: Body) -> dict[str, Any]:
         ),
         "basic_attributes_samples": body["basic_attributes_samples"],
     }
+
+
+_AREAS = {"account": tokens.VISIBILITY_AREA_ACCOUNT, "all": tokens.VISIBILITY_AREA_ALL}
+
+
+def token_fields(body: Body) -> dict[str, Any]:
+    """The fields that a token has in requests, in gRPC."""
+    given = dict(body)
+    fields = {"description": given.pop("description", ""), "permissions": permissions(given.pop("permissions"))}
+    end, area = given.pop("expiration_time", None), given.pop("visibility_area", None)
+    assert not given, given
+    if end is not None:
+        fields["expiration_time"] = moment(end)
+    return fields if area is None else {**fields, "visibility_area": _AREAS[area]}
+
+
+def permissions(body: Body) -> tokens.Permissions:
+    """What a token may do, in gRPC."""
+    emit = body.get("emit_events", {})
+    lists = {
+        name: [tokens.Action.Value(f"ACTION_{word.upper()}") for word in words]
+        for name, words in body.items()
+        if name not in {"resources", "emit_events"}
+    }
+    return tokens.Permissions(
+        **lists,
+        resources=[tokens.Resource.Value(f"RESOURCE_{word.upper()}") for word in body.get("resources", [])],
+        emit_events=tokens.EmitEvents(**{**emit, "allowed": bool(emit.get("allowed"))}),
+    )
+
+
+def moment(text: str) -> Timestamp:
+    """A time of its text."""
+    made = Timestamp()
+    made.FromJsonString(text)
+    return made
 
 
 def _bytes(encoded: str) -> bytes:

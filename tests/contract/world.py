@@ -9,6 +9,7 @@ import struct
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,9 @@ OWN_VERSION = 1001
 BROUGHT = {46: 256, **dict.fromkeys((52, 54, 56, 57, 58, 59, 60), 512)}
 """Versions of descriptors that users bring, and their lengths in bytes."""
 EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
+JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+PDF = b"%PDF-1.7 \x00\xff any bytes"
+"""Content of an object; nobody looks into it."""
 LONG = "86400"
 """Longest life of an attribute, in seconds."""
 
@@ -83,6 +87,11 @@ class World:
         self.face_id = self.new_face()
         self.lonely_id = self.new_face(attribute=None)
         """A face without attribute."""
+        self.token_id = self.new_token()
+        self.tokens_before = self._just_after(f"/6/tokens/{self.token_id}")
+        """A time before which the owner has one token."""
+        self.image_id = self.new_image()
+        self.object_id = self.new_object()
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
         self._stable |= {self.owner.account_id, self.other.account_id, self.advanced.account_id, EVENT}
 
@@ -134,6 +143,19 @@ class World:
         whole: dict[str, object] = {**body, **lists, **({"attribute": given} if given is not None else {})}
         return self.make("/6/faces", whole, account).text("face_id")
 
+    def new_token(self, account: Account | None = None, **changes: object) -> str:
+        """A fresh token of an account, with some of everything unless told otherwise."""
+        return self.make("/6/tokens", {**token_body(), **changes}, account).text("token_id")
+
+    def new_image(self, account: Account | None = None) -> str:
+        """A fresh image with a text."""
+        headers = {"content-type": "image/jpeg", "x-luna-meta-camera": "north"}
+        return self._kept("/6/images", self.jpeg, headers, account).text("image_id")
+
+    def new_object(self, account: Account | None = None) -> str:
+        """A fresh object."""
+        return self._kept("/6/objects", PDF, {"content-type": "application/pdf"}, account).text("object_id")
+
     def attribute_body(self) -> dict[str, object]:
         """An attribute as a request gives it."""
         brought = [(version, bytes([1, 2, 3, 4]) * (size // 4)) for version, size in BROUGHT.items()]
@@ -148,10 +170,22 @@ class World:
         }
 
     def scrubbed(self, answer: Answer) -> tuple[int, str]:
-        """Status and body of an answer, with placeholders for ids that are not the world's own, and for times."""
+        """Status and body of an answer, with placeholders for what two equal objects differ in.
+
+        That is ids but for the world's own, times, and tokens.
+        """
         text = answer.data.decode("utf-8", "replace")
         text = UUID.sub(lambda found: found[0] if found[0] in self._stable else "<id>", text)
-        return answer.status, TIME.sub("<time>", text)
+        return answer.status, JWT.sub("<token>", TIME.sub("<time>", text))
+
+    def _kept(self, path: str, data: bytes, headers: Mapping[str, str], account: Account | None) -> Answer:
+        made = self.rest.send("POST", path, data, headers, account or self.owner)
+        assert made.status == 201, made.data
+        return made
+
+    def _just_after(self, path: str) -> str:
+        made = datetime.fromisoformat(self.get(path).text("create_time"))
+        return (made + timedelta(microseconds=1)).isoformat()
 
     def _described(self, sample_id: str) -> bytes:
         made = self.rest.send("POST", "/6/extractor", _json([sample_id]), {"content-type": JSON}, self.owner)
@@ -160,6 +194,21 @@ class World:
         assert isinstance(found, list)
         attribute = self.get(f"/6/attributes/{found[0]['attribute_id']}").text("face_descriptor")
         return base64.b64decode(attribute)
+
+
+def token_body() -> dict[str, object]:
+    """A token as a request asks for it: some actions, some resources, some handlers."""
+    return {
+        "description": "the token",
+        "expiration_time": "2100-01-01T00:00:00.5+03:00",
+        "permissions": {
+            "face": ["view", "matching"],
+            "token": ["view", "modification", "deletion"],
+            "resources": ["iso"],
+            "emit_events": {"allowed": 1, "white_list": [EVENT], "black_list": []},
+        },
+        "visibility_area": "account",
+    }
 
 
 def sdk(descriptor: bytes, version: int = OWN_VERSION) -> bytes:
