@@ -17,6 +17,9 @@ from server.rpc.validation import UUID as UUID_PATTERN
 _MOST = 1000
 """Ids that one entry holds: a request has no more, and an answer to several images seldom has."""
 
+_FOREIGN = frozenset({"external_id", "external_ids"})
+"""Ids of people in the caller's own system: part of what is changed, and none of Luna's objects."""
+
 
 def entry_of(
     method: Method, request: Message, response: Message, caller: Principal | None, address: str, request_id: str
@@ -35,15 +38,23 @@ def entry_of(
 
 
 def _ids(message: Message) -> Iterator[UUID]:
-    """The UUIDs in fields that are called ..._id, ..._ids, lists or samples, nested ones too. Nothing else is taken."""
+    """The UUIDs in fields that are called ..._id, ..._ids, lists or samples, nested ones too. Nothing else is taken.
+
+    An external id is none of them, whatever it looks like.
+    """
     for field, value in message.ListFields():
         values = value if field.is_repeated else [value]
         if field.message_type is not None:
             if not field.message_type.full_name.startswith("google.protobuf.") and not _is_map(field):
                 for item in values:
                     yield from _ids(item)
-        elif field.name.endswith(("_id", "_ids")) or field.name in {"lists", "samples"}:
+        elif _names_objects(field):
             yield from (UUID(text) for text in values if isinstance(text, str) and UUID_PATTERN.fullmatch(text))
+
+
+def _names_objects(field: FieldDescriptor) -> bool:
+    named = field.name.endswith(("_id", "_ids")) or field.name in {"lists", "samples"}
+    return named and field.name not in _FOREIGN
 
 
 def _is_map(field: FieldDescriptor) -> bool:
