@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from pydantic import ValidationError
@@ -76,6 +77,17 @@ def demo(
     from server.commands.demo import run
 
     raise typer.Exit(run(target, credentials(login, password), out))
+
+
+@application.command()
+def audit(
+    account: Annotated[UUID | None, typer.Option(help="Only what was done with this account.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many entries, the newest first.")] = 50,
+) -> None:
+    """Print who changed what, when and from where."""
+    from server.commands.audit import run
+
+    raise typer.Exit(run(load_settings(), account, limit))
 
 
 @bench.command()
