@@ -15,6 +15,7 @@ from luna.v6 import (
     accounts_pb2,
     attributes_pb2,
     blobs_pb2,
+    documents_pb2,
     faces_pb2,
     lists_pb2,
     matcher_pb2,
@@ -28,6 +29,7 @@ from engines.engine import DefaultFaceEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from engines.packs.pack import load
+from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
@@ -44,6 +46,7 @@ from server.rpc.native import handlers
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
+from server.services.documents import DocumentsService
 from server.services.faces import FacesService
 from server.services.lists import ListsService
 from server.services.matcher import MatcherService
@@ -80,6 +83,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
 
@@ -190,6 +194,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         version = engine.descriptor_version
         matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version)
         health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
+        documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
             "Accounts": AccountsService(registry, authorizer),
@@ -204,6 +209,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Documents": DocumentsService(
+                documentation.specification, documentation.specification_page, documentation.page
+            ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
         dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database))
