@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from server.domain.audit import AuditTrail
+from server.domain.audit import AuditEntry, AuditTrail
 from server.errors import DeadlineExceeded, Internal, LunaError
 from server.rpc.audit import entry_of
 from server.rpc.authorization import Authorizer, permit
@@ -29,6 +29,7 @@ class Dispatcher:
         self.methods = methods
         self._authorizer = authorizer
         self._audit = audit
+        self._remembering: set[asyncio.Task[None]] = set()
 
     async def call(
         self,
@@ -56,7 +57,7 @@ class Dispatcher:
                 validate(request, rest)
                 response = await method.behaviour(request, context)
                 if access is not None and access.changes:
-                    await self._audit.add(entry_of(method, request, response, caller, address, request_id))
+                    await self._remember(entry_of(method, request, response, caller, address, request_id))
                 return response
         except LunaError:
             raise
@@ -65,3 +66,13 @@ class Dispatcher:
         except Exception as error:
             log.exception("request %s failed in %s", request_id, method.name)
             raise Internal(request_id=request_id) from error
+
+    async def _remember(self, entry: AuditEntry) -> None:
+        """Keep an entry, also where the caller goes away or the deadline ends: the change stays, and so must its trace.
+
+        A short deadline would otherwise be a way to change data unseen.
+        """
+        task = asyncio.create_task(self._audit.add(entry))
+        self._remembering.add(task)
+        task.add_done_callback(self._remembering.discard)
+        await asyncio.shield(task)

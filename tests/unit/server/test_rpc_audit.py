@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID, uuid4
 
 import pytest
+from domain_stores import MemoryAccounts, MemoryFailures, MemoryTokens, MemoryTrail
 from google.protobuf.message import Message
 from luna.v6 import (
     accounts_pb2,
@@ -24,8 +27,15 @@ from server.application import SERVICES
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
 from server.domain.audit import AuditEntry
+from server.domain.passwords import Passwords
 from server.domain.permissions import Permissions
+from server.domain.registry import AccountRegistry
+from server.domain.tokens import TokenRegistry
+from server.errors import DeadlineExceeded
 from server.rpc.audit import entry_of
+from server.rpc.authorization import Authorizer
+from server.rpc.calls import Context
+from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import Method
 
 ACCOUNT = Principal(UUID(int=1), AccountType.USER)
@@ -187,3 +197,48 @@ def fill(message: Message, depth: int = 3) -> None:
                 value.append(ids(3)[0])
             else:
                 setattr(message, field.name, ids(3)[0])
+
+
+class SlowTrail(MemoryTrail):
+    """A trail that takes its time."""
+
+    async def add(self, entry: AuditEntry) -> None:
+        await asyncio.sleep(0.1)
+        await super().add(entry)
+
+
+@dataclasses.dataclass
+class Remaining:
+    """What the dispatcher asks of a call's context."""
+
+    seconds: float | None
+
+    def peer(self) -> str:
+        return "ipv4:192.0.2.7:1"
+
+    def time_remaining(self) -> float | None:
+        return self.seconds
+
+
+@pytest.mark.parametrize("seconds", [0.02, None], ids=["deadline", "cancellation"])
+async def test_a_change_is_remembered_though_nobody_waits_for_its_answer(seconds: float | None) -> None:
+    async def changes(request: object, context: object) -> Message:
+        return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+
+    trail, accounts, passwords = SlowTrail(), MemoryAccounts(), Passwords(0)
+    registry = AccountRegistry(accounts, passwords, MemoryFailures(), open_registration=True)
+    authorizer = Authorizer(registry, TokenRegistry(MemoryTokens(), accounts), account_header=False)
+    method = Method(SERVICES["Accounts"].methods_by_name["CreateAccount"], changes)
+    body = accounts_pb2.CreateAccountRequest(login="a@b.cd", password="password", account_type=1)
+    call = asyncio.create_task(
+        Dispatcher({}, authorizer, trail).call(
+            method, body, cast("Context", Remaining(seconds)), headers={}, request_id="1"
+        )
+    )
+    await asyncio.sleep(0.05)
+    call.cancel()
+    with pytest.raises((DeadlineExceeded, asyncio.CancelledError)):
+        await call
+    await asyncio.sleep(0.2)
+    assert [objects(entry) for entry in trail.entries] == [[5]]
+    passwords.close()
