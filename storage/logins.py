@@ -29,8 +29,8 @@ class RedisFailedLogins:
         self._most = most
         self._window = window_seconds
 
-    async def check(self, login: str, address: str) -> None:
-        """Return where a further try is fine.
+    async def begin(self, login: str, address: str) -> None:
+        """Count a try as failed, before the password is looked at. A try that is refused is not counted.
 
         Raises:
             Busy: there were too many for the login or from the address.
@@ -38,26 +38,39 @@ class RedisFailedLogins:
         keys = _keys(login, address)
         try:
             with neutral_errors():
-                counts = await self._client.mget(keys)
-                found = zip(keys, counts, self._limits(), strict=True)
-                spent = [key for key, count, most in found if count is not None and int(count) >= most]
-                if spent:
-                    seconds = max([1, *[await self._client.ttl(key) for key in spent]])
-                    raise Busy(message="too many failed logins", retry_after=seconds)
+                counts = await self._count(keys)
+                spent = [key for key, count, most in zip(keys, counts, self._limits(), strict=True) if count > most]
+                if not spent:
+                    return
+                await self._uncount(keys)
+                seconds = max([1, *[await self._client.ttl(key) for key in spent]])
         except Unavailable:
             log.warning("failed logins are not counted: Redis cannot be reached")
+            return
+        raise Busy(message="too many failed logins", retry_after=seconds)
 
-    async def add(self, login: str, address: str) -> None:
-        """Count a wrong password."""
+    async def succeeded(self, login: str, address: str) -> None:
+        """Take back the count of a try whose password was right."""
         try:
             with neutral_errors():
-                async with self._client.pipeline(transaction=True) as pipeline:
-                    for key in _keys(login, address):
-                        pipeline.set(key, 0, ex=self._window, nx=True)
-                        pipeline.incr(key)
-                    await pipeline.execute()
+                await self._uncount(_keys(login, address))
         except Unavailable:
-            log.warning("a failed login was not counted: Redis cannot be reached")
+            log.warning("a login stays counted as failed: Redis cannot be reached")
+
+    async def _count(self, keys: list[str]) -> list[int]:
+        async with self._client.pipeline(transaction=True) as pipeline:
+            for key in keys:
+                pipeline.set(key, 0, ex=self._window, nx=True)
+                pipeline.incr(key)
+            return [int(count) for count in (await pipeline.execute())[1::2]]
+
+    async def _uncount(self, keys: list[str]) -> None:
+        # a counter that has ended meanwhile must not come back without an end
+        async with self._client.pipeline(transaction=True) as pipeline:
+            for key in keys:
+                pipeline.set(key, 1, ex=self._window, nx=True)
+                pipeline.decr(key)
+            await pipeline.execute()
 
     def _limits(self) -> tuple[int, int]:
         return self._most, self._most * ADDRESS_FACTOR

@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class FailedLogins(Protocol):
-    """Counts wrong passwords by login and by address."""
+    """Counts tries by login and by address. A try counts from its beginning, so that many at once gain nothing."""
 
-    async def check(self, login: str, address: str) -> None:
-        """Return where a further try is fine.
+    async def begin(self, login: str, address: str) -> None:
+        """Count a try as failed, before the password is looked at.
 
         Raises:
             Busy: there were too many; it tells when to come again.
         """
         ...
 
-    async def add(self, login: str, address: str) -> None:
-        """Count a wrong password."""
+    async def succeeded(self, login: str, address: str) -> None:
+        """Take back the count of a try whose password was right."""
         ...

@@ -114,10 +114,10 @@ class AccountRegistry:
         account = await self._store.by_login(login)
         if account is not None and self._passwords.remembers(account.password_hash, password):
             return account
-        await self._failures.check(login, address)
+        await self._failures.begin(login, address)
         if not await self._passwords.verify(account.password_hash if account else None, password) or account is None:
-            await self._failures.add(login, address)
             raise CredentialsWrong
+        await self._failures.succeeded(login, address)
         return account
 
     async def _add(

@@ -234,12 +234,13 @@ class MemoryFailures:
         self.most = most
         self.counted: list[tuple[str, str]] = []
 
-    async def check(self, login: str, address: str) -> None:
+    async def begin(self, login: str, address: str) -> None:
         if sum(one == login for one, _ in self.counted) >= self.most:
             raise Busy(message="too many failed logins", retry_after=1)
-
-    async def add(self, login: str, address: str) -> None:
         self.counted.append((login, address))
+
+    async def succeeded(self, login: str, address: str) -> None:
+        self.counted.remove((login, address))
 
 
 class MemoryTokens:
