@@ -16,13 +16,14 @@ from collections.abc import Iterable, Mapping
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import DecodeError
 
 from gateway.documents import write_json
 from gateway.endpoints import Answer, Arrival, Dispatcher, Endpoint, Forms
 from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
-from server.errors import Busy, Internal, InvalidInput, LunaError, MethodNotAllowed, Unauthenticated
+from server.errors import Busy, Internal, InvalidInput, LunaError, MalformedRequest, MethodNotAllowed, Unauthenticated
 from server.rpc.calls import Context
 from server.rpc.native import headers_of, request_id_of
 
@@ -53,12 +54,11 @@ class Facade:
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """A handler for each service of the facade, to be added to a server."""
-        handler: grpc.RpcMethodHandler[HttpBody, HttpBody] = grpc.unary_unary_rpc_method_handler(
-            self._serve,
-            request_deserializer=HttpBody.FromString,
+        handler: grpc.RpcMethodHandler[bytes, HttpBody] = grpc.unary_unary_rpc_method_handler(
+            self._serve,  # without a deserializer, a request is its bytes
             response_serializer=lambda body: body.SerializeToString(),
         )
-        services: dict[str, dict[str, grpc.RpcMethodHandler[HttpBody, HttpBody]]] = {
+        services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, HttpBody]]] = {
             f"{PACKAGE}.{FALLBACK}": {FALLBACK_METHOD: handler}
         }
         for method in self._served:
@@ -66,14 +66,14 @@ class Facade:
             services.setdefault(name, {})[method.descriptor.name] = handler
         return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
 
-    async def _serve(self, request: HttpBody, context: Context) -> HttpBody:
+    async def _serve(self, data: bytes, context: Context) -> HttpBody:
         headers = headers_of(context)
         sent = headers.get(REQUEST_ID, "")
         request_id = sent if _KEPT.fullmatch(sent) else request_id_of(None)
         verb = headers.pop(ORIGINAL_METHOD, "")
         target = headers.pop(ORIGINAL_PATH, "")
         try:
-            answer = await self._answer(verb, target, request, headers, request_id, context)
+            answer = await self._answer(verb, target, _body(data), headers, request_id, context)
         except LunaError as error:
             answer = refused(error, headers)
         except Exception:
@@ -127,6 +127,18 @@ def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:
     if isinstance(error, MethodNotAllowed):
         extra.append(("allow", error.values["allowed"]))
     return Answer(error.status, write_json(error.body()), JSON, tuple(extra))
+
+
+def _body(data: bytes) -> HttpBody:
+    """The body of a request, of the message that Envoy made of it.
+
+    Raises:
+        MalformedRequest: it is none, because Envoy passes the bytes of Content-Type on as they are.
+    """
+    try:
+        return HttpBody.FromString(data)
+    except DecodeError:
+        raise MalformedRequest(message="Content-Type is not UTF-8") from None
 
 
 def _redirect(location: str, query: str) -> Answer:

@@ -79,8 +79,9 @@ _MAX_SCANS = 100
 """A progressive JPEG has about ten scans; each costs a pass over the whole image, so thousands are an attack."""
 
 _BARE = frozenset((0x01, *range(0xD0, 0xD9)))
-#: In entropy-coded data 0xFF is followed by zero or a restart marker; anything else begins the next segment.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+#: In entropy-coded data 0xFF is followed by zero or a restart marker; anything else begins the next segment. Of the
+#: fill bytes (more 0xFF) before a marker only the last is matched: taking all would cost the square of their number.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def _jpeg(data: bytes) -> Header:

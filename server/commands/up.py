@@ -68,7 +68,8 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         "PYTHONUNBUFFERED": "1",
     }
 
-    async def migrate() -> None:
+    async def prepare(port: int) -> None:
+        await _free(settings.grpc.host, port, "LUNA_GRPC__PORT")
         try:
             await upgrade(SecretStr(behind.database_url))
         except LunaError as error:
@@ -81,7 +82,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             name=f"server-{number}",
             argv=(luna, "serve"),
             env={**environment, "LUNA_GRPC__PORT": str(port)},
-            before=migrate,
+            before=partial(prepare, port),
             ready=partial(_serving, settings.grpc.host, port),
             stop_seconds=settings.grpc.drain_seconds + 5,
             depends_on=behind.names,
@@ -93,6 +94,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
     envoy = Program(
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),
+        before=partial(_free, settings.rest.host, settings.rest.port, "LUNA_REST__PORT"),
         ready=partial(_rest_answers, settings),
         stop_seconds=5,
     )
@@ -140,6 +142,21 @@ async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, cons
         console.print(Panel("\n".join(lines), title=title), markup=False, soft_wrap=True)
     else:
         console.print("\n".join((title, *lines)), markup=False, soft_wrap=True)
+
+
+async def _free(host: str, port: int, setting: str) -> None:
+    """Return if a port is free. Whoever listens on it already would answer the probes; Envoy would even share it.
+
+    Raises:
+        OSError: it is not, or the address is not this machine's.
+    """
+    try:
+        probe = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened on, see {setting}: {error.strerror or error}"
+        raise OSError(message) from error
+    probe.close()
+    await probe.wait_closed()
 
 
 async def _serving(host: str, port: int) -> bool:

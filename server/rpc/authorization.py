@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -135,7 +134,7 @@ def _word(request: Message, name: str) -> str:
 def _login_and_password(value: str) -> tuple[str, str]:
     try:
         login, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # characters outside ASCII, no Base64, no UTF-8
         raise Unauthenticated(message="the Basic credentials are not Base64 of login:password") from None
     if not colon:
         raise Unauthenticated(message="the Basic credentials are not Base64 of login:password")

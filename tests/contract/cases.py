@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from luna.v6 import accounts_pb2 as accounts
 from luna.v6 import attributes_pb2 as attributes
 from luna.v6 import blobs_pb2 as blobs
+from luna.v6 import documents_pb2 as documents
 from luna.v6 import faces_pb2 as faces
 from luna.v6 import images_pb2 as images
 from luna.v6 import lists_pb2 as lists
@@ -246,6 +247,12 @@ RECIPES: Mapping[str, Recipe] = {
         lambda call: blobs.DeleteObjectRequest(**_path(call)),
         effect=lambda world, call, _: [world.get(f"/6/objects/{call.path['object_id']}")],
     ),
+    "get_openapi": Recipe(
+        lambda _: Call(headers={"accept": "application/x-yaml"}),
+        "Documents/GetSpecification",
+        lambda _: documents.GetSpecificationRequest(),
+    ),
+    "get_development_manual": Recipe(lambda _: Call(), "Documents/GetManual", lambda _: documents.GetManualRequest()),
     "get_config": Recipe(
         lambda _: Call(), "Platform/GetConfig", lambda _: platform.GetConfigRequest(), part="settings"
     ),

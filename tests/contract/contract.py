@@ -21,8 +21,6 @@ NOT_SERVED = {
     "check_iso": "needs a pack that estimates what ISO/IEC 19794-5 asks for",
     "predict_liveness": "needs a pack with a model of presentation attacks",
     "ws_handshake": "events come with the workflows",
-    "get_openapi": "the description is not made yet",
-    "get_development_manual": "the manual is not made yet",
 }
 """Operations that are not served, and why."""
 FREE = {"get_config": "its members are the settings of the server: the contract names one as an example"}

@@ -51,10 +51,11 @@ NATIVE_ONLY = frozenset({"targets", "descriptor_version"})
 
 @dataclass(frozen=True)
 class Refused:
-    """An error of gRPC: its status, LUNA's code and the sentence."""
+    """An error of gRPC: its status, LUNA's code, the reason and the sentence."""
 
     status: grpc.StatusCode
     code: int
+    reason: str
     detail: str
 
 
@@ -81,19 +82,28 @@ class Native:
         given = (*(account.metadata if account is not None else ()), *(metadata or {}).items())
         return call(request, metadata=given, timeout=60)
 
-    def refused(self, rpc: str, request: Message, account: Account | None) -> Refused:
-        """Call a method that must fail, and tell how."""
+    def outcome(
+        self, rpc: str, request: Message, account: Account | None, metadata: Mapping[str, str] | None = None
+    ) -> Message | Refused:
+        """Call a method, and tell what it answers or how it fails."""
         try:
-            answer = self.call(rpc, request, account)
+            return self.call(rpc, request, account, metadata)
         except grpc.RpcError as error:
             return _refused(cast("grpc.Call", error))
-        raise AssertionError(f"{rpc} answered {answer}")
+
+    def refused(
+        self, rpc: str, request: Message, account: Account | None, metadata: Mapping[str, str] | None = None
+    ) -> Refused:
+        """Call a method that must fail, and tell how."""
+        found = self.outcome(rpc, request, account, metadata)
+        assert isinstance(found, Refused), f"{rpc} answered {found}"
+        return found
 
 
 def descriptor(rpc: str) -> MethodDescriptor:
     """The method that a name stands for."""
     service, method = rpc.split("/")
-    return cast("MethodDescriptor", SERVICES[service].methods_by_name[method])
+    return SERVICES[service].methods_by_name[method]
 
 
 def _refused(error: grpc.Call) -> Refused:
@@ -101,7 +111,7 @@ def _refused(error: grpc.Call) -> Refused:
     assert status is not None, error
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info), status
-    return Refused(error.code(), int(info.metadata["error_code"]), status.message)
+    return Refused(error.code(), int(info.metadata["error_code"]), info.reason, status.message)
 
 
 def differences(rest: object, message: Message, part: str = "", fresh: frozenset[str] = frozenset()) -> list[str]:

@@ -17,8 +17,10 @@ from tests.contract.world import EVENT, World
 
 CONTRACT = contract()
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SEVERAL = {"/healthcheck"}
-"""Paths that are redirected whatever the method is."""
+REDIRECTED = {"/healthcheck": "/6/healthcheck", "/docs/dev": "/docs/dev/index.html"}
+"""Paths that are redirected, OPTIONS too, and where to."""
+WITH_PAGES = {"/docs/dev"}
+"""Paths below which every path is a page."""
 
 
 def _owner(path: str) -> str:
@@ -38,8 +40,8 @@ def filled(path: str) -> str:
 def test_options_are_told_to_everybody(rest: Rest, path: str) -> None:
     answer = rest.send("OPTIONS", filled(path), headers={"luna-request-id": "mine"})
     assert answer.headers["luna-request-id"] == "mine"
-    if path in SEVERAL:
-        assert (answer.status, answer.headers["location"]) == (302, "/6/healthcheck")
+    if path in REDIRECTED:
+        assert (answer.status, answer.headers["location"]) == (302, REDIRECTED[path])
         return
     assert (answer.status, answer.json) == (200, {})
     assert answer.headers["content-type"] == "application/json"
@@ -60,7 +62,8 @@ def test_a_method_that_a_path_does_not_serve_is_405_with_those_that_it_does(rest
 
 @paths
 def test_what_lies_beyond_a_path_is_not_known(rest: Rest, path: str) -> None:
-    for target in (f"{filled(path)}/nothing/here", f"/x{filled(path)}", f"/7{filled(path)}"):
+    below = "" if path in WITH_PAGES else filled(path)
+    for target in (f"{below}/nothing/here", f"/x{filled(path)}", f"/7{filled(path)}"):
         for verb in (*VERBS, "OPTIONS"):
             answer = rest.send(verb, target)
             assert answer.status == 404, (verb, target)

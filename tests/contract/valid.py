@@ -100,18 +100,18 @@ def references(given: Sequence[Body]) -> list[matcher.Reference]:
 
 
 def match_request(body: Body) -> Message:
-    by_faces, by_attributes = body["candidates"]
-    where = matcher.FaceCandidates(
-        face_ids=by_faces["filters"]["face_ids"], create_time_gte=moment(by_faces["filters"]["create_time__gte"])
-    )
-    among = matcher.AttributeCandidates(attribute_ids=by_attributes["filters"]["attribute_ids"])
     return matcher.MatchFacesRequest(
-        references=references(body["references"]),
-        candidates=[
-            matcher.Candidates(faces=where, limit=5, threshold=0.0, targets=by_faces["targets"]),
-            matcher.Candidates(attributes=among, targets=by_attributes["targets"]),
-        ],
+        references=references(body["references"]), candidates=[_candidates(one) for one in body["candidates"]]
     )
+
+
+def _candidates(block: Body) -> matcher.Candidates:
+    given = dict(block)
+    filters = dict(given.pop("filters"))
+    if filters.pop("origin") == "attributes":
+        return matcher.Candidates(attributes=matcher.AttributeCandidates(**filters), **given)
+    after = moment(filters.pop("create_time__gte"))
+    return matcher.Candidates(faces=matcher.FaceCandidates(create_time_gte=after, **filters), **given)
 
 
 def face_request(body: Body) -> Message:

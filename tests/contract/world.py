@@ -78,6 +78,8 @@ class World:
         self.other = service.account()
         self.advanced = service.account("advanced_user")
         self.jpeg = encoded(pictures.one)
+        self.body = encoded(np.full((256, 128, 3), 99, np.uint8))
+        """A sample of a body, as a file."""
         self.sample_id = self.detect(self.jpeg)
         self.sample = self.get(f"/6/samples/faces/{self.sample_id}").data
         self.descriptor = self._described(self.sample_id)
@@ -121,7 +123,7 @@ class World:
 
     def new_sample(self, kind: str = "faces", account: Account | None = None) -> str:
         """A fresh sample."""
-        image = self.sample if kind == "faces" else encoded(np.full((256, 128, 3), 99, np.uint8))
+        image = self.sample if kind == "faces" else self.body
         headers = {"content-type": "image/jpeg"}
         made = self.rest.send("POST", f"/6/samples/{kind}", image, headers, account or self.owner)
         assert made.status == 201, made.data

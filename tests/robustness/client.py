@@ -76,10 +76,16 @@ class Client:
         return self._lists.CreateList(request, metadata=self._metadata, timeout=self._seconds).list_id
 
     def lists(self) -> set[str]:
-        """The lists of the account; at most 1,000."""
-        request = lists_pb2.ListListsRequest(page_size=1000)
-        answer = self._lists.ListLists(request, metadata=self._metadata, timeout=self._seconds)
-        return {one.list_id for one in answer.lists}
+        """Every list of the account."""
+        found: set[str] = set()
+        page = 1
+        while True:
+            request = lists_pb2.ListListsRequest(page=page, page_size=1000)
+            answer = self._lists.ListLists(request, metadata=self._metadata, timeout=self._seconds)
+            found |= {one.list_id for one in answer.lists}
+            if len(answer.lists) < 1000:
+                return found
+            page += 1
 
     def put(self, face_id: str, list_id: str, *, into: bool) -> None:
         """Attach a face to a list, or detach it."""

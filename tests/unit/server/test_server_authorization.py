@@ -65,6 +65,7 @@ async def test_login_and_password_are_taken_whatever_the_case_of_the_scheme(stri
     "header",
     [
         "", "Basic", "Basic ", "Basic ====", "Basic not base64", "Basic YQ==", "Basic /////w==", "Digest abc",
+        "Basic é", "Basic \udcff",
         basic(b"a@b.cd:wrong")["authorization"], basic(b"nobody@b.cd:x")["authorization"],
         basic("a@b.cd:pä:ss".encode("latin-1"))["authorization"], basic("A@B.CD:pä:ss".encode())["authorization"],
         basic("a@b.cd:pä:ss ".encode())["authorization"], basic(b"a@b.cd:")["authorization"],
