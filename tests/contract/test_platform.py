@@ -1,0 +1,85 @@
+"""What the service tells of itself: its settings without its secrets, and what it can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.contract.contract import contract
+from tests.contract.rest import Answer, Call, Rest
+from tests.contract.world import World
+
+CONTRACT = contract()
+CONFIG = CONTRACT.operations["get_config"]
+SWITCHES = {
+    "head_pose": "estimate_head_pose", "quality": "estimate_quality", "landmarks68": "detect_landmarks68",
+    "eyes_attributes": "estimate_eyes_attributes", "mouth_attributes": "estimate_mouth_attributes",
+    "emotions": "estimate_emotions", "mask": "estimate_mask", "gaze": "estimate_gaze",
+    "face_quality": "estimate_face_quality",
+}  # fmt: skip
+"""Estimations that the detector makes, and the switches that ask for them."""
+
+PARTS = {
+    "events": "/6/events", "tasks": "/6/tasks", "handlers": "/6/handlers", "lambda": "/6/lambdas",
+    "image_store": "/6/images", "index_module": "/6/matcher/faces",
+}  # fmt: skip
+"""Parts of the service, and an address that each of them has."""
+
+
+def config(rest: Rest, accept: str) -> Answer:
+    return rest.call(CONFIG, Call(headers={"accept": accept}))
+
+
+@pytest.mark.operation("get_config")
+def test_settings_as_text_are_the_settings_as_json(rest: Rest) -> None:
+    settings, text = config(rest, "application/json"), config(rest, "text/plain")
+    assert (settings.headers["content-type"], text.headers["content-type"]) == (
+        "application/json",
+        "text/plain; charset=utf-8",
+    )
+    groups: Mapping[str, Any] = settings.members
+    assert groups.keys() >= {"REST", "GRPC", "DATABASE", "ENGINE", "ACCESS"}
+    lines = dict(line.split(" = ", 1) for line in text.data.decode().splitlines())
+    named = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+    assert {name for name, value in named.items() if not isinstance(value, dict)} <= lines.keys()
+    for name, value in named.items():
+        if isinstance(value, int | float):
+            assert json.loads(lines[name]) == value
+    assert groups["REST"]["port"] == rest.service.rest_port
+
+
+@pytest.mark.operation("get_config")
+@pytest.mark.parametrize("accept", ["application/json", "text/plain"])
+def test_settings_tell_no_secret(rest: Rest, accept: str) -> None:
+    told = config(rest, accept).data.decode()
+    admin = rest.service.admin
+    for secret in (admin.password, admin.login, str(rest.service.data), "postgresql://", "unix://"):
+        assert secret not in told
+
+
+@pytest.mark.operation("get_config")
+def test_another_form_of_the_settings_is_not_acceptable(rest: Rest) -> None:
+    answer = config(rest, "text/html")
+    assert (answer.status, answer.code) == (406, 12023)
+
+
+@pytest.mark.operation("get_features")
+def test_the_features_are_what_the_detector_really_does(world: World) -> None:
+    told: Any = world.rest.call(CONTRACT.operations["get_features"], Call()).members
+    assert told["license"] is True
+    for name, switch in SWITCHES.items():
+        call = Call(query=((switch, "1"),), data=world.jpeg, content_type="image/jpeg", account=world.owner)
+        answer = world.rest.call(CONTRACT.operations["detect_faces"], call)
+        assert (answer.status == 201) == told["estimations"][name], name
+        assert answer.status == 201 or answer.code == 11055
+    assert any(told["estimations"].values())
+
+
+@pytest.mark.operation("get_features")
+def test_parts_that_are_there_are_served_and_those_that_are_not_are_not(world: World) -> None:
+    told: Any = world.rest.call(CONTRACT.operations["get_features"], Call()).members["components"]
+    for name, path in PARTS.items():
+        assert (world.rest.send("OPTIONS", path).status == 200) == told[name], name
