@@ -43,12 +43,19 @@ def response_content(method: MethodDescriptor, schemas: Schemas) -> Schema:
     output = method.output_type
     if rest.content:
         named = media_types(method, output.fields_by_name[CONTENT_TYPE]) or (ANY,)
-        return {media: {"schema": dict(BINARY)} for media in named}
+        return {media: {"schema": _bytes_of(media)} for media in named}
     if http.response_body:
         schema = schemas.field(rest_field(output.fields_by_name[http.response_body]), Direction.RESPONSE)
     else:
         schema = schemas.message(output, Direction.RESPONSE)
     return {media: {"schema": {"type": "string"} if media == TEXT else schema} for media in offered(rest)}
+
+
+def _bytes_of(media: str) -> Schema:
+    """The schema of bytes of a media type: what reads YAML or text sees more than bytes."""
+    if media.endswith("yaml"):
+        return {"type": "object"}
+    return {"type": "string"} if media.startswith("text/") else dict(BINARY)
 
 
 def _content(

@@ -61,7 +61,7 @@ class DocumentsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetManual(self, request, context):
-        """A page of the manual. Errors: PATH_NOT_FOUND.
+        """A page of the manual, as text/html; its programs are text/plain. Errors: PATH_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

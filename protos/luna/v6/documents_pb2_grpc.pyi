@@ -39,7 +39,7 @@ class DocumentsStub:
     Errors: NOT_ACCEPTABLE.
     """
     GetManual: _grpc.UnaryUnaryMultiCallable[_documents_pb2.GetManualRequest, _documents_pb2.Document]
-    """A page of the manual. Errors: PATH_NOT_FOUND."""
+    """A page of the manual, as text/html; its programs are text/plain. Errors: PATH_NOT_FOUND."""
 
 @_typing.type_check_only
 class DocumentsAsyncStub(DocumentsStub):
@@ -52,7 +52,7 @@ class DocumentsAsyncStub(DocumentsStub):
     Errors: NOT_ACCEPTABLE.
     """
     GetManual: _aio.UnaryUnaryMultiCallable[_documents_pb2.GetManualRequest, _documents_pb2.Document]  # type: ignore[assignment]
-    """A page of the manual. Errors: PATH_NOT_FOUND."""
+    """A page of the manual, as text/html; its programs are text/plain. Errors: PATH_NOT_FOUND."""
 
 class DocumentsServicer(metaclass=_abc_1.ABCMeta):
     """Documents."""
@@ -74,6 +74,6 @@ class DocumentsServicer(metaclass=_abc_1.ABCMeta):
         request: _documents_pb2.GetManualRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_documents_pb2.Document, _abc.Awaitable[_documents_pb2.Document]]:
-        """A page of the manual. Errors: PATH_NOT_FOUND."""
+        """A page of the manual, as text/html; its programs are text/plain. Errors: PATH_NOT_FOUND."""
 
 def add_DocumentsServicer_to_server(servicer: DocumentsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

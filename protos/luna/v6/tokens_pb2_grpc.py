@@ -303,8 +303,8 @@ class CredentialsServicer:
 
     def VerifyCredentials(self, request, context):
         """Tell whose credentials these are, and what they may do. Exactly one kind must be given.
-        Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, BUSY after too many
-        failed logins.
+        Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_HEADER_OFF,
+        BUSY after too many failed logins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -132,8 +132,8 @@ class CredentialsStub:
     def __new__(cls, channel: _aio.Channel) -> CredentialsAsyncStub: ...
     VerifyCredentials: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.VerifyCredentialsRequest, _tokens_pb2.VerifyCredentialsResponse]
     """Tell whose credentials these are, and what they may do. Exactly one kind must be given.
-    Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, BUSY after too many
-    failed logins.
+    Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_HEADER_OFF,
+    BUSY after too many failed logins.
     """
 
 @_typing.type_check_only
@@ -143,8 +143,8 @@ class CredentialsAsyncStub(CredentialsStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     VerifyCredentials: _aio.UnaryUnaryMultiCallable[_tokens_pb2.VerifyCredentialsRequest, _tokens_pb2.VerifyCredentialsResponse]  # type: ignore[assignment]
     """Tell whose credentials these are, and what they may do. Exactly one kind must be given.
-    Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, BUSY after too many
-    failed logins.
+    Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_HEADER_OFF,
+    BUSY after too many failed logins.
     """
 
 class CredentialsServicer(metaclass=_abc_1.ABCMeta):
@@ -157,8 +157,8 @@ class CredentialsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.VerifyCredentialsResponse, _abc.Awaitable[_tokens_pb2.VerifyCredentialsResponse]]:
         """Tell whose credentials these are, and what they may do. Exactly one kind must be given.
-        Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, BUSY after too many
-        failed logins.
+        Errors: CREDENTIALS_WRONG, TOKEN_EXPIRED, TOKEN_CORRUPTED, TOKEN_NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_HEADER_OFF,
+        BUSY after too many failed logins.
         """
 
 def add_CredentialsServicer_to_server(servicer: CredentialsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
