@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.contract.contract import contract
 from tests.contract.rest import Answer, Call, Rest
@@ -83,3 +85,38 @@ def test_parts_that_are_there_are_served_and_those_that_are_not_are_not(world: W
     told: Any = world.rest.call(CONTRACT.operations["get_features"], Call()).members["components"]
     for name, path in PARTS.items():
         assert (world.rest.send("OPTIONS", path).status == 200) == told[name], name
+
+
+@pytest.mark.operation("get_openapi")
+def test_the_description_is_told_in_the_form_that_is_asked_for(rest: Rest) -> None:
+    operation = CONTRACT.operations["get_openapi"]
+    for accept, content_type in (
+        ("application/x-yaml", "application/x-yaml"), ("text/html", "text/html; charset=utf-8"),
+        ("text/html;q=0.5, application/x-yaml;q=0.4", "text/html; charset=utf-8"), ("*/*", "application/x-yaml"),
+    ):  # fmt: skip
+        answer = rest.call(operation, Call(headers={"accept": accept}))
+        assert (answer.status, answer.headers["content-type"]) == (200, content_type)
+    refused = rest.call(operation, Call(headers={"accept": "application/json"}))
+    assert (refused.status, refused.code) == (406, 12023)
+    assert 12023 in operation.codes(406)
+
+
+@pytest.mark.operation("get_openapi")
+def test_the_description_names_every_operation_of_the_contract(rest: Rest) -> None:
+    operation = CONTRACT.operations["get_openapi"]
+    described = yaml.safe_load(rest.call(operation, Call(headers={"accept": "application/x-yaml"})).data)
+    told = {
+        (verb.upper(), re.sub(r"\{.*?\}", "{}", path)) for path, verbs in described["paths"].items() for verb in verbs
+    }
+    assert {(one.method, re.sub(r"\{.*?\}", "{}", one.path)) for one in CONTRACT} <= told
+
+
+@pytest.mark.operation("get_development_manual")
+def test_the_manual_is_where_the_redirect_leads_to(rest: Rest) -> None:
+    answer = rest.call(CONTRACT.operations["get_development_manual"], Call())
+    assert (answer.status, answer.headers["location"]) == (302, "/docs/dev/index.html")
+    page = rest.send("GET", answer.headers["location"])
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"<html" in page.data
+    nothing = rest.send("GET", "/docs/dev/nobody.html")
+    assert (nothing.status, nothing.code) == (404, 12013)

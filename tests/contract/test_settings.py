@@ -63,6 +63,15 @@ def test_credentials_win_over_the_header(opened: World) -> None:
     assert opened.rest.call(CONTRACT.operations["get_face"], wrong).status == 401
 
 
+@pytest.mark.operation("verify_credentials")
+def test_an_account_that_is_named_is_told(opened: World) -> None:
+    operation = CONTRACT.operations["verify_credentials"]
+    told = opened.rest.call(operation, Call(body={"account_id": opened.advanced.account_id}))
+    assert told.json == {"account_id": opened.advanced.account_id, "account_type": "advanced_user"}
+    nobody = opened.rest.call(operation, Call(body={"account_id": unknown()}))
+    assert (nobody.status, nobody.code) == (404, 41003)
+
+
 @pytest.mark.operation("get_faces")
 def test_the_filter_by_account_has_no_effect_on_an_account_that_is_named(opened: World) -> None:
     operation = CONTRACT.operations["get_faces"]
