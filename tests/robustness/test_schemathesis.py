@@ -58,7 +58,6 @@ def send(service: Service, folder: Path, per_operation: int, *extra: str) -> int
         [program, "run", str(description), *arguments, *extra],
         env=environment,
         cwd=folder,
-        timeout=seconds,
         check=False,
     )
     return done.returncode
