@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     failed: Counter[tuple[str, str]] = Counter()
     for outcome, counter in (("passed", passed), ("failed", failed), ("error", failed)):
         for report in terminalreporter.getreports(outcome):
-            noted = dict(report.user_properties)
+            noted = dict(getattr(report, "user_properties", ()))  # a module that could not be collected has none
             if OPERATION in noted:
                 counter[str(noted[OPERATION]), str(noted[CHECK])] += 1
     if not passed and not failed:
