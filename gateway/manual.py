@@ -139,21 +139,11 @@ class Manual:
         parts.append(Markup('<p><a href="/docs/spec">The REST API, operation by operation</a></p>'))
         for group in self._groups:
             rows = Markup("").join(
-                Markup('<li><a href="/docs/dev/{}">{}</a>{}</li>').format(
-                    entry.path, entry.title, self._about(entry.path)
-                )
+                Markup('<li><a href="/docs/dev/{}">{}</a></li>').format(entry.path, entry.title)
                 for entry in group.pages
             )
             parts.append(Markup("<h2>{}</h2><ul>{}</ul>").format(group.name, rows))
         return self._page(INDEX, "Manual", Markup("\n").join(parts), [])
-
-    def _about(self, path: str) -> Markup:
-        """The first sentence of a page, where it says something by itself."""
-        source = self._sources[path]
-        sentence = re.split(r"(?<=[.:]) ", _paragraph(source.text), maxsplit=1)[0]
-        if source.program or path == "readme.html" or not sentence.endswith("."):
-            return Markup("")
-        return Markup(" - {}").format(markup.markdown_line(sentence))
 
     def _page(self, path: str, title: str, body: Markup, headings: list[Heading]) -> bytes:
         return markup.page("manual.html.j2", path=path, title=title, body=body, headings=headings, groups=self._groups)

@@ -35,11 +35,6 @@ def markdown(text: str) -> Markup:
     return Markup(_markdown().render(text))  # noqa: S704 the renderer escapes what it is given
 
 
-def markdown_line(text: str) -> Markup:
-    """The same for a text within a line."""
-    return Markup(_markdown().renderInline(text))  # noqa: S704 the renderer escapes what it is given
-
-
 @cache
 def _markdown() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable("table")
