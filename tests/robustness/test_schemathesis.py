@@ -36,6 +36,9 @@ PER_OPERATION = 4
 SECONDS = 60
 """What the test may take; more cases are sent where there is time left."""
 
+INTERPRETER = "SystemError: AST constructor recursion depth mismatch"
+"""A defect of Python 3.11's parser that Hypothesis meets now and then: the run is then made once more."""
+
 
 def send(service: Service, folder: Path, per_operation: int, *extra: str) -> int:
     """Let schemathesis send cases to a service, with what it tells on our own output. Its exit status."""
@@ -55,16 +58,22 @@ def send(service: Service, folder: Path, per_operation: int, *extra: str) -> int
         "LUNA_TEST_CHANGED": _basic(service.account()),
     }
     program = str(Path(sys.executable).with_name("schemathesis"))
-    done = subprocess.run(
-        [program, "run", str(description), *arguments, *extra],
-        env=environment,
-        cwd=folder,
-        check=False,
-    )
+    for _ in range(2):
+        done = subprocess.run(
+            [program, "run", str(description), *arguments, *extra],
+            env=environment,
+            cwd=folder,
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        print(done.stdout)
+        if done.returncode == 0 or INTERPRETER not in done.stdout:
+            break
     return done.returncode
 
 
-@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.timeout(2 * SECONDS + 180)
 def test_every_answer_is_one_that_the_description_has(service: Service, tmp_path: Path) -> None:
     # OPTIONS is the same for every path, and other tests ask for it
     extra = ("--exclude-method", "OPTIONS", "--max-time", str(SECONDS))
