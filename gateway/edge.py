@@ -143,7 +143,7 @@ def _replies(largest: int) -> list[Reply]:
         413: (413, RequestTooLarge(limit=largest)),
         415: (native.status, native),
         426: (426, malformed),
-        431: (431, malformed),
+        431: (malformed.status, malformed),
         502: (502, Unavailable(component="the server")),
         503: (502, Unavailable(component="the server")),
         504: (504, DeadlineExceeded()),

@@ -342,9 +342,9 @@ def test_ten_thousand_parameters_are_answered_quickly(rest: Rest) -> None:
         "face_ids=" + "," * 50_000,
     ):
         began = time.monotonic()
-        assert rest.ask("GET", f"/6/faces?{query}").status in {200, 400, 431}
+        assert rest.ask("GET", f"/6/faces?{query}").status in {200, 400}
         assert time.monotonic() - began < QUICK_SECONDS
-    assert rest.ask("GET", "/6/faces?" + "&".join(f"a{n}=1" for n in range(10_000))).status == 431
+    assert rest.ask("GET", "/6/faces?" + "&".join(f"a{n}=1" for n in range(10_000))).status == 400
 
 
 @pytest.mark.parametrize("verb", ["TRACE", "PROPFIND", "X" * 100, "get"])
@@ -486,4 +486,4 @@ def test_bad_texts_are_refused_natively(service: Service, mine: Account, text: s
 def test_odd_authorization_is_refused(service: Service, mine: Account, header: str) -> None:
     stranger = Rest(service, mine)
     stranger.authorization = header
-    assert stranger.ask("GET", "/6/account").status in {400, 401, 431}
+    assert stranger.ask("GET", "/6/account").status in {400, 401}
