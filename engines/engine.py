@@ -1,4 +1,4 @@
-"""The default engine: the port `FaceEngine`, served by a model pack through one limiter."""
+"""The default engine: the port `server.domain.engine.Engine`, served by model packs through one limiter."""
 
 from __future__ import annotations
 
@@ -14,49 +14,46 @@ from engines.packs.pack import Pack
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.vision import descriptor
-from engines.vision.pipeline import ALWAYS, WITH_68, Pipeline
-from server.domain.vision import DetectedFace, DetectedImage, Estimation, ExtractedDescriptor, Rect
+from engines.vision.models import assemble
+from engines.vision.pipeline import Pipeline
+from server.domain.engine import Look, feature
+from server.domain.vision import BODIES, DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor
 from server.errors import EngineFailure, FeatureOff, Unavailable
 from server.settings import Engine
 
 T = TypeVar("T")
 
+_LOOK = Look()
+
 _GROUP = 16
 """Samples that are described in one turn: a long list takes its turns between the images of others."""
 
-_SUBJECTS = {
-    Estimation.EMOTIONS: "emotions",
-    Estimation.MASK: "masks",
-    Estimation.GLASSES: "glasses",
-    Estimation.GAZE: "gaze",
-    Estimation.LIVENESS: "liveness",
-    Estimation.FACE_QUALITY: "face quality checks",
-    Estimation.BASIC_ATTRIBUTES: "age, gender and ethnicity",
-}
 
-
-class DefaultFaceEngine:
-    """Finds and describes faces with the networks of a pack (port: `server.domain.vision.FaceEngine`).
+class DefaultEngine:
+    """Finds and describes faces and bodies with the models of packs (port: `server.domain.engine.Engine`).
 
     Owns its limiter, so there is one for each process that has one engine. `start` before use, `close` after it.
 
     Args:
-        pack: a prepared pack.
+        installed: prepared packs; where several serve a task, the first does.
         settings: threads, limits and switches.
         runtime: what executes the networks; ONNX Runtime on the CPU where none is given.
     """
 
-    def __init__(self, pack: Pack, settings: Engine, runtime: Runtime | None = None) -> None:
-        self._pack = pack
+    def __init__(self, installed: Sequence[Pack], settings: Engine, runtime: Runtime | None = None) -> None:
+        self._installed = installed
         self._settings = settings
         self._runtime = runtime or OnnxRuntime(threads=settings.threads)
         self._limiter = Limiter(settings.workers or _cores(), settings.max_queue)
         self._pipeline: Pipeline | None = None
+        self._version: int | None = None
 
     @property
     def descriptor_version(self) -> int:
-        """Version of the descriptors that `describe` makes."""
-        return descriptor.VERSION_WITH_FLIP if self._settings.flip_averaging else descriptor.VERSION
+        """Version of the face descriptors that are made where none is named; known from `start` on."""
+        if self._version is None:
+            raise Unavailable(component="The inference engine")
+        return self._version
 
     @property
     def runtime(self) -> str:
@@ -74,32 +71,19 @@ class DefaultFaceEngine:
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._pipeline = await self._run(self._load)
+        self._version = self._pipeline.descriptor_version
 
     async def close(self) -> None:
         """Refuse further work, wait for what is running, and free the networks."""
         await self._limiter.close()
         self._pipeline = None
 
-    def needs(self, estimation: Estimation) -> str | None:
-        """What must be installed or switched on to serve an estimation; None where it is served."""
-        if estimation in ALWAYS or (estimation in WITH_68 and self._settings.landmarks68):
-            return None
-        if estimation in WITH_68:
-            return "the 68-point landmark model (LUNA_ENGINE__LANDMARKS68=true)"
-        return f"a model pack for {_SUBJECTS[estimation]}"
+    def needs(self, subject: Estimation | str) -> str | None:
+        """What must be installed or switched on to serve an estimation, or `BODIES`; None where it is served."""
+        return self._ready().estimates.needs(subject)
 
-    async def detect(
-        self,
-        image: bytes,
-        *,
-        estimations: frozenset[Estimation] = frozenset(),
-        use_exif: bool = True,
-        extract_exif: bool = False,
-        box: Rect | None = None,
-    ) -> DetectedImage:
-        """Find the faces of one encoded image; with `box`, only the face inside it is looked for.
-
-        A box's face is the one whose centre lies in the box and which overlaps it most.
+    async def detect(self, image: bytes, look: Look = _LOOK) -> DetectedImage:
+        """Find who is in one encoded image.
 
         Raises:
             NotAnImage: the bytes are no image that can be decoded.
@@ -107,17 +91,8 @@ class DefaultFaceEngine:
             FeatureOff: an estimation is not served.
             Busy: the limiter's queue is full.
         """
-        self._check(estimations)
-        return await self._run(
-            partial(
-                self._ready().detect,
-                image,
-                estimations=estimations,
-                use_exif=use_exif,
-                extract_exif=extract_exif,
-                box=box,
-            )
-        )
+        self._check(look.estimations, bodies=look.bodies)
+        return await self._run(partial(self._ready().detect, image, look))
 
     async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
         """Take an encoded face sample as a face.
@@ -129,16 +104,28 @@ class DefaultFaceEngine:
         self._check(estimations)
         return await self._run(partial(self._ready().inspect, sample, estimations=estimations))
 
-    async def describe(self, samples: Sequence[bytes]) -> list[ExtractedDescriptor]:
+    async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
+        """Take an encoded body sample as a body.
+
+        Raises:
+            WrongSampleSize: the image is not 128x256.
+            NotAnImage, FeatureOff, Busy: as for `detect`.
+        """
+        self._check(estimations)
+        return await self._run(partial(self._ready().inspect_body, sample, estimations=estimations))
+
+    async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         """Descriptors of face samples, in their order.
 
         Raises:
+            VersionNotEstimated: no installed model makes descriptors of this version.
             NotAnImage, WrongSampleSize, Busy: as for `inspect`.
         """
+        wanted = version or self.descriptor_version
         described: list[ExtractedDescriptor] = []
         for begin in range(0, len(samples), _GROUP):
             group = samples[begin : begin + _GROUP]
-            described += await self._run(partial(self._ready().describe, group))
+            described += await self._run(partial(self._ready().describe, group, wanted))
         return described
 
     async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
@@ -163,15 +150,16 @@ class DefaultFaceEngine:
         return descriptor.aggregate(descriptors)
 
     def _load(self) -> Pipeline:
-        pipeline = Pipeline(self._pack, self._runtime, self._settings)
-        pipeline.warm_up()
-        return pipeline
+        models = assemble(self._installed, self._runtime, self._settings)
+        models.warm_up(self._settings.min_face)
+        return Pipeline(models, self._settings)
 
-    def _check(self, estimations: frozenset[Estimation]) -> None:
-        for estimation in Estimation:
-            needs = self.needs(estimation) if estimation in estimations else None
+    def _check(self, estimations: frozenset[Estimation], *, bodies: bool = False) -> None:
+        subjects: list[Estimation | str] = [one for one in Estimation if one in estimations]
+        for subject in [*subjects, *([BODIES] if bodies else [])]:
+            needs = self.needs(subject)
             if needs is not None:
-                raise FeatureOff(feature=f"estimate_{estimation.value}", needs=needs)
+                raise FeatureOff(feature=feature(subject), needs=needs)
 
     def _ready(self) -> Pipeline:
         if self._pipeline is None:

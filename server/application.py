@@ -25,7 +25,7 @@ from luna.v6 import (
 )
 from pydantic import SecretStr
 
-from engines.engine import DefaultFaceEngine
+from engines.engine import DefaultEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from engines.packs.pack import load
@@ -167,7 +167,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         stack.callback(passwords.close)
 
         pack = await asyncio.to_thread(load, settings.models_folder, settings.engine.pack)
-        engine = DefaultFaceEngine(pack, settings.engine)
+        engine = DefaultEngine([pack], settings.engine)
         await engine.start()
         stack.push_async_callback(engine.close)
         feed = PostgresFaceFeed(database)

@@ -23,9 +23,11 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded image, upright, and its EXIF tags where they were asked for."""
+    """A decoded image, upright: its pixels, the format and bytes of its file, and its EXIF tags where asked for."""
 
     pixels: Image
+    format: Format
+    size: int
     exif: dict[str, str] | None = None
 
 
@@ -47,11 +49,12 @@ def decode(data: bytes, *, max_pixels: int, use_exif: bool = True, extract_exif:
     if use_exif and header.exif:
         pixels = _rotated(pixels, headers.orientation(header.exif))
     if not extract_exif:
-        return Picture(pixels)
-    return Picture(pixels, exif.tags(header.exif) if header.format is Format.JPEG else {})
+        return Picture(pixels, header.format, len(data))
+    tags = exif.tags(header.exif) if header.format is Format.JPEG else {}
+    return Picture(pixels, header.format, len(data), tags)
 
 
-def decode_sample(data: bytes, *, width: int = WARP_SIZE, height: int = WARP_SIZE) -> Image:
+def decode_sample(data: bytes, *, width: int = WARP_SIZE, height: int = WARP_SIZE) -> Picture:
     """Decode a sample. Its EXIF data is ignored: a sample is upright by definition.
 
     Raises:
@@ -61,7 +64,7 @@ def decode_sample(data: bytes, *, width: int = WARP_SIZE, height: int = WARP_SIZ
     header = headers.read(data)
     if (header.width, header.height) != (width, height):
         raise WrongSampleSize(needed=f"{width}x{height}", width=header.width, height=header.height)
-    return _pixels(data, header)
+    return Picture(_pixels(data, header), header.format, len(data))
 
 
 def as_jpeg(data: bytes, pixels: Image) -> bytes:

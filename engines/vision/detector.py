@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engines.runtime.runtime import Session, Tensor
 from engines.vision.boxes import Boxes, Scores, squared, suppress
 from engines.vision.decoding import Image
+from engines.vision.detections import NOTHING, Detections
 
 _WINDOW = 12
 _STRIDE = 2
@@ -41,30 +42,6 @@ class Thresholds:
     proposal: float = 0.6
     refinement: float = 0.7
     output: float = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """Faces found: `boxes` float32 [n, 4], `scores` [n] in [0, 1], `points` [n, 5, 2] (eyes, nose, mouth corners)."""
-
-    boxes: Boxes
-    scores: Scores
-    points: npt.NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def moved(self, x: int, y: int) -> Detections:
-        """The same faces in an image whose origin is (-x, -y) of this one's."""
-        shift = np.array([x, y], np.float32)
-        return Detections(self.boxes + np.tile(shift, 2), self.scores, self.points + shift)
-
-    def only(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Detections:
-        """Some of the faces."""
-        return Detections(self.boxes[index], self.scores[index], self.points[index])
-
-
-NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
 
 
 class Detector:

@@ -12,9 +12,10 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.access import Scope
+from server.domain.engine import Engine, Look, feature
 from server.domain.ids import uuid7
 from server.domain.samples import Sample, SampleStore, SampleType
-from server.domain.vision import DetectedFace, DetectedImage, Estimation, FaceEngine, Rect
+from server.domain.vision import DetectedFace, DetectedImage, DetectedPerson, Estimation, Rect
 from server.errors import Busy, FeatureOff, LunaError, MultipleFaces, SampleNotFound
 
 
@@ -105,7 +106,7 @@ class ImageResult:
 class Detection:
     """Finds faces and stores their samples."""
 
-    def __init__(self, engine: FaceEngine, samples: SampleStore, fetcher: ImageFetcher) -> None:
+    def __init__(self, engine: Engine, samples: SampleStore, fetcher: ImageFetcher) -> None:
         self._engine = engine
         self._samples = samples
         self._fetcher = fetcher
@@ -127,7 +128,7 @@ class Detection:
         """
         for estimation in sorted(wish.estimations, key=lambda e: e.value):
             if (needs := self._engine.needs(estimation)) is not None:
-                raise FeatureOff(feature=f"estimate_{estimation.value}", needs=needs)
+                raise FeatureOff(feature=feature(estimation), needs=needs)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._image(account_id, reads, source, wish)) for source in sources]
@@ -168,14 +169,11 @@ class Detection:
         estimations = wish.estimations | ({Estimation.HEAD_POSE} if wish.angles else frozenset())
         if wish.samples_given or source.sample_id is not None:
             face = await self._engine.inspect(data, estimations=estimations)
-            return DetectedImage(face.rect.width, face.rect.height, (face,))
-        return await self._engine.detect(
-            data,
-            estimations=estimations,
-            use_exif=wish.use_exif,
-            extract_exif=wish.extract_exif,
-            box=source.box,
+            return DetectedImage(face.rect.width, face.rect.height, (DetectedPerson(face),))
+        look = Look(
+            estimations=estimations, use_exif=wish.use_exif, extract_exif=wish.extract_exif, face_box=source.box
         )
+        return await self._engine.detect(data, look)
 
     async def _store(self, account_id: UUID, face: DetectedFace) -> UUID:
         sample = sample_of(account_id, SampleType.FACES, face.warp)

@@ -11,9 +11,10 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
 from server.domain.descriptors import Descriptor
+from server.domain.engine import Engine
 from server.domain.ids import uuid7
 from server.domain.samples import SampleStore, SampleType
-from server.domain.vision import Estimation, ExtractedDescriptor, FaceEngine
+from server.domain.vision import Estimation, ExtractedDescriptor
 from server.errors import FeatureOff, NothingToExtract, SampleNotFound
 
 
@@ -39,7 +40,7 @@ class Extracted:
 class Extraction:
     """Extracts attributes from stored face samples."""
 
-    def __init__(self, engine: FaceEngine, samples: SampleStore, attributes: AttributeStore) -> None:
+    def __init__(self, engine: Engine, samples: SampleStore, attributes: AttributeStore) -> None:
         self._engine = engine
         self._samples = samples
         self._attributes = attributes

@@ -12,9 +12,9 @@ from uuid import UUID
 from luna.v6 import blobs_pb2 as pb
 from luna.v6 import blobs_pb2_grpc
 
+from server.domain.engine import Engine
 from server.domain.ids import uuid7
 from server.domain.media import Media, MediaKind, MediaStore
-from server.domain.vision import FaceEngine
 from server.errors import BadBody, ImageNotFound, MissingContentType, ObjectNotFound
 from server.rpc.calls import current
 
@@ -27,7 +27,7 @@ _MIME = re.compile(r"[\x20-\x7e]{1,255}")
 class ImagesService(blobs_pb2_grpc.ImagesServicer):
     """Images."""
 
-    def __init__(self, engine: FaceEngine, media: MediaStore) -> None:
+    def __init__(self, engine: Engine, media: MediaStore) -> None:
         self._engine = engine
         self._media = media
 

@@ -8,7 +8,8 @@ from google.protobuf import json_format
 from luna.v6 import platform_pb2 as pb
 from luna.v6 import platform_pb2_grpc
 
-from server.domain.vision import Estimation, FaceEngine
+from server.domain.engine import Engine
+from server.domain.vision import Estimation
 from server.health import Health
 from server.version import API, VERSION
 
@@ -16,7 +17,7 @@ from server.version import API, VERSION
 class PlatformService(platform_pb2_grpc.PlatformServicer):
     """The service itself."""
 
-    def __init__(self, health: Health, engine: FaceEngine, settings: dict[str, object]) -> None:
+    def __init__(self, health: Health, engine: Engine, settings: dict[str, object]) -> None:
         self._health = health
         self._engine = engine
         self._settings = settings

@@ -20,8 +20,9 @@ from server.domain.detection import (
     StoredFace,
     sample_of,
 )
+from server.domain.engine import Engine
 from server.domain.samples import SampleStore, SampleType
-from server.domain.vision import WARP_SIZE, DetectedFace, Estimation, FaceEngine, Rect
+from server.domain.vision import WARP_SIZE, DetectedFace, Estimation, Rect
 from server.errors import BadBody, SampleNotFound
 from server.rpc.calls import current
 from server.services.messages import error, eye, points, rect
@@ -37,7 +38,7 @@ _BODY_WIDTH, _BODY_HEIGHT = 128, 256
 class SamplesService(samples_pb2_grpc.SamplesServicer):
     """Finding faces, and their samples."""
 
-    def __init__(self, detection: Detection, engine: FaceEngine, samples: SampleStore) -> None:
+    def __init__(self, detection: Detection, engine: Engine, samples: SampleStore) -> None:
         self._detection = detection
         self._engine = engine
         self._samples = samples

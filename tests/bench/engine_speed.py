@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from engines.engine import DefaultFaceEngine
+from engines.engine import DefaultEngine
 from engines.packs import pack as packs
 from engines.packs import sources
 from engines.runtime.onnx_runtime import OnnxRuntime
@@ -187,7 +187,7 @@ def from_centre(image: DetectedImage, face: DetectedFace) -> float:
     return float(np.hypot(x, y))
 
 
-async def warps_of(engine: DefaultFaceEngine, folder: Path, photos: Sequence[Photo]) -> dict[Photo, bytes]:
+async def warps_of(engine: DefaultEngine, folder: Path, photos: Sequence[Photo]) -> dict[Photo, bytes]:
     """The warp of the face nearest to the centre of each photo, as JPEG."""
     warps: dict[Photo, bytes] = {}
     for photo in track(photos, "detect", console=console):
@@ -228,7 +228,7 @@ async def verification(folder: Path) -> None:
     table.title = f"{len(pairs.same)} pairs, {len(photos)} photos; 'all' compares every photo with every other one"
     warps: dict[Photo, bytes] = {}
     for flip in (False, True):
-        engine = DefaultFaceEngine(default_pack(), Engine(flip_averaging=flip))
+        engine = DefaultEngine([default_pack()], Engine(flip_averaging=flip))
         await engine.start()
         try:
             begin = time.perf_counter()

@@ -30,7 +30,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from engines.engine import DefaultFaceEngine
+from engines.engine import DefaultEngine
 from engines.packs import pack as packs
 from engines.packs.pack import Pack
 from engines.vision.alignment import chip
@@ -79,7 +79,7 @@ class EngineInThreads:
     """The engine in an event loop of its own, for threads to call."""
 
     def __init__(self, pack: Pack, options: Engine) -> None:
-        self._engine = DefaultFaceEngine(pack, options)
+        self._engine = DefaultEngine([pack], options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import skimage.data
 
-from engines.engine import DefaultFaceEngine
+from engines.engine import DefaultEngine
 from engines.packs import pack as packs
 from engines.packs import sources
 from engines.packs.pack import Pack
@@ -57,8 +57,8 @@ def landmarks68(pack: Pack) -> LandmarkPredictor:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def engine(pack: Pack) -> AsyncIterator[DefaultFaceEngine]:
-    engine = DefaultFaceEngine(pack, Engine(landmarks68=True))
+async def engine(pack: Pack) -> AsyncIterator[DefaultEngine]:
+    engine = DefaultEngine([pack], Engine(landmarks68=True))
     await engine.start()
     yield engine
     await engine.close()

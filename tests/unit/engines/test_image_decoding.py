@@ -247,7 +247,7 @@ def test_a_sample_has_one_size_and_ignores_exif() -> None:
     exif[ExifTags.Base.Orientation] = 6
     data = encoded(photo(250, 250), "JPEG", exif=exif)
     stored = np.asarray(Image.open(io.BytesIO(data)))
-    assert np.abs(decode_sample(data).astype(np.int16) - stored).max() <= 2
+    assert np.abs(decode_sample(data).pixels.astype(np.int16) - stored).max() <= 2
     with pytest.raises(WrongSampleSize, match="250x251"):
         decode_sample(encoded(photo(250, 251), "PNG"))
 

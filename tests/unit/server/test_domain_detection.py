@@ -12,8 +12,18 @@ from domain_stores import NOW, MemorySamples
 
 from server.domain.access import Scope
 from server.domain.detection import AngleLimits, Detection, DetectionWish, ImageResult, ImageSource, MultifacePolicy
+from server.domain.engine import Look
 from server.domain.samples import Sample, SampleType
-from server.domain.vision import DetectedFace, DetectedImage, Estimation, ExtractedDescriptor, HeadPose, Rect
+from server.domain.vision import (
+    DetectedBody,
+    DetectedFace,
+    DetectedImage,
+    DetectedPerson,
+    Estimation,
+    ExtractedDescriptor,
+    HeadPose,
+    Rect,
+)
 from server.errors import (
     Busy,
     DownloadFailed,
@@ -28,6 +38,7 @@ from server.errors import (
 
 ACCOUNT = UUID(int=1)
 ALL = Scope(None)
+LOOK = Look()
 LEVEL = HeadPose(yaw=0.5, pitch=0.5, roll=0.5)
 
 
@@ -47,29 +58,22 @@ class ScriptedEngine:
     def descriptor_version(self) -> int:
         return 1001
 
-    def needs(self, estimation: Estimation) -> str | None:
-        return "a model pack" if estimation is self._off else None
+    def needs(self, subject: Estimation | str) -> str | None:
+        return "a model pack" if subject is self._off else None
 
-    async def detect(
-        self,
-        image: bytes,
-        *,
-        estimations: frozenset[Estimation] = frozenset(),
-        use_exif: bool = True,
-        extract_exif: bool = False,
-        box: Rect | None = None,
-    ) -> DetectedImage:
-        self.asked.append(estimations)
+    async def detect(self, image: bytes, look: Look = LOOK) -> DetectedImage:
+        self.asked.append(look.estimations)
         seen = self._seen[image]
         if isinstance(seen, LunaError):
             raise seen
-        posed = Estimation.HEAD_POSE in estimations
-        return DetectedImage(100, 100, tuple(one if posed else replace(one, head_pose=None) for one in seen))
+        posed = Estimation.HEAD_POSE in look.estimations
+        faces = (one if posed else replace(one, head_pose=None) for one in seen)
+        return DetectedImage(100, 100, tuple(DetectedPerson(one) for one in faces))
 
     async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
-        return (await self.detect(sample, estimations=estimations)).faces[0]
+        return (await self.detect(sample, Look(estimations=estimations))).faces[0]
 
-    async def describe(self, samples: Sequence[bytes]) -> list[ExtractedDescriptor]:
+    async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         raise EngineFailure(message="not scripted")
 
     def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
@@ -77,6 +81,12 @@ class ScriptedEngine:
 
     async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
         return image
+
+    async def to_jpeg(self, image: bytes) -> bytes:
+        return image
+
+    async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
+        raise EngineFailure(message="not scripted")
 
 
 class Nowhere:

@@ -1,0 +1,179 @@
+"""What is estimated of faces and bodies, as the fields of `DetectedFace` and `DetectedBody`.
+
+One entry for each estimation: what serves it, and what must be installed where nothing does. Knows no requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from engines.vision import alignment, descriptor, expression, measures, pose, quality
+from engines.vision.boxes import squared
+from engines.vision.expression import rounded
+from engines.vision.models import Models
+from engines.vision.view import BodyView, FaceView
+from server.domain.vision import (
+    BODIES,
+    BasicAttributesEstimation,
+    DetectedBody,
+    DetectedFace,
+    Estimation,
+    ExtractedDescriptor,
+    HeadPose,
+)
+
+Fields = Mapping[str, object]
+"""Fields of a `DetectedFace` or a `DetectedBody`, by their names."""
+
+_ALWAYS = frozenset({Estimation.HEAD_POSE, Estimation.QUALITY, Estimation.FACE_QUALITY, Estimation.DESCRIPTOR})
+_WITH_68 = frozenset({Estimation.LANDMARKS68, Estimation.EYES, Estimation.MOUTH})
+_USES_68 = _WITH_68 | {Estimation.HEAD_POSE, Estimation.FACE_QUALITY}
+
+_OF_FACES = (Estimation.EMOTIONS, Estimation.MASK, Estimation.GLASSES, Estimation.GAZE, Estimation.LIVENESS)
+_OF_BODIES = (
+    Estimation.BODY_BASIC_ATTRIBUTES,
+    Estimation.UPPER_BODY,
+    Estimation.LOWER_BODY,
+    Estimation.ACCESSORIES,
+)
+
+_NEEDS: Mapping[Estimation | str, str] = {
+    Estimation.EMOTIONS: "a model pack for emotions (opencv-zoo)",
+    Estimation.MASK: "a model pack for masks",
+    Estimation.GLASSES: "a model pack for glasses",
+    Estimation.GAZE: "a model pack for gaze",
+    Estimation.LIVENESS: "a model pack for liveness (liveness)",
+    Estimation.BASIC_ATTRIBUTES: "a model pack for age, gender or ethnicity (gender)",
+    Estimation.BODY_DESCRIPTOR: "a model pack for body descriptors (opencv-zoo)",
+    Estimation.BODY_BASIC_ATTRIBUTES: "a model pack for the age and gender of bodies",
+    Estimation.UPPER_BODY: "a model pack for clothes",
+    Estimation.LOWER_BODY: "a model pack for clothes",
+    Estimation.ACCESSORIES: "a model pack for accessories",
+    Estimation.PEOPLE_COUNT: "a model pack that finds people (opencv-zoo)",
+    BODIES: "a model pack that finds people (opencv-zoo)",
+}
+_NEEDS_68 = "the 68-point landmark model (LUNA_ENGINE__LANDMARKS68=true)"
+
+
+class Estimates:
+    """Estimates with whatever models there are."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        points = models.landmarks68
+        self._pose_model = pose.model68(points.mean) if points else None
+
+    def needs(self, subject: Estimation | str) -> str | None:
+        """What must be installed or switched on to serve an estimation, or `BODIES`; None where it is served."""
+        if subject in _ALWAYS:
+            return None
+        if subject in _WITH_68:
+            return None if self._models.landmarks68 else _NEEDS_68
+        if subject is Estimation.BASIC_ATTRIBUTES:
+            served: object = self._models.gender or self._models.age or self._models.ethnicity
+        elif subject in {BODIES, Estimation.PEOPLE_COUNT}:
+            served = self._models.bodies
+        elif subject is Estimation.BODY_DESCRIPTOR:
+            served = self._models.body_describer
+        elif isinstance(subject, Estimation):
+            served = getattr(self._models, subject.name.lower())
+        else:
+            message = f"{subject!r} is no subject"
+            raise ValueError(message)
+        return _NEEDS[subject] if served is None else None
+
+    def of_faces(
+        self, views: Sequence[FaceView], faces: Sequence[DetectedFace], wanted: frozenset[Estimation]
+    ) -> list[DetectedFace]:
+        """The faces with what is wanted of them. Networks see all faces as one batch."""
+        if self._models.landmarks68 and wanted & _USES_68:
+            predict = self._models.landmarks68.predict
+            views = [replace(view, points68=predict(view.image, view.region)[0]) for view in views]
+        found = [dict(self._geometry(view, wanted)) for view in views]
+        for estimation in _OF_FACES:
+            model = getattr(self._models, estimation.name.lower())
+            if estimation in wanted and model is not None and views:
+                for fields, value in zip(found, model.estimate(views), strict=True):
+                    fields[estimation.name.lower()] = value
+        if Estimation.BASIC_ATTRIBUTES in wanted:
+            for fields, one in zip(found, self._basic_attributes(views), strict=True):
+                fields["basic_attributes"] = one
+        if Estimation.DESCRIPTOR in wanted and views:
+            for fields, extracted in zip(found, self.described(views, self._models.descriptor_version), strict=True):
+                fields["descriptor"] = extracted
+        faces = [replace(face, **fields) for face, fields in zip(faces, found, strict=True)]  # type: ignore[arg-type]
+        if Estimation.FACE_QUALITY in wanted:
+            faces = [
+                replace(face, face_quality=measures.measured(view, face))
+                for view, face in zip(views, faces, strict=True)
+            ]
+        return faces
+
+    def of_bodies(
+        self, views: Sequence[BodyView], bodies: Sequence[DetectedBody], wanted: frozenset[Estimation]
+    ) -> list[DetectedBody]:
+        """The bodies with what is wanted of them."""
+        found: list[dict[str, object]] = [{} for _ in views]
+        for estimation in _OF_BODIES:
+            model = getattr(self._models, estimation.name.lower())
+            if estimation in wanted and model is not None and views:
+                for fields, value in zip(found, model.estimate(views), strict=True):
+                    fields[estimation.name.lower()] = value
+        describer = self._models.body_describer
+        if Estimation.BODY_DESCRIPTOR in wanted and describer is not None and views:
+            vectors = describer.describe([view.warp for view in views])
+            for fields, vector, view in zip(found, vectors, views, strict=True):
+                fields["body_descriptor"] = ExtractedDescriptor(
+                    describer.version, descriptor.raw(vector), view.confidence
+                )
+        return [replace(body, **fields) for body, fields in zip(bodies, found, strict=True)]  # type: ignore[arg-type]
+
+    def described(self, views: Sequence[FaceView], version: int) -> list[ExtractedDescriptor]:
+        """Descriptors of a version, with their scores."""
+        describer = self._models.describers[version]
+        vectors = describer.describe([view.warp for view in views])
+        return [
+            ExtractedDescriptor(version, descriptor.raw(vector), score)
+            for vector, score in zip(vectors, self._scores(views), strict=True)
+        ]
+
+    def _geometry(self, view: FaceView, wanted: frozenset[Estimation]) -> Fields:
+        """What needs no network."""
+        fields: dict[str, object] = {}
+        if wanted & {Estimation.HEAD_POSE, Estimation.FACE_QUALITY}:
+            fields["head_pose"] = self._pose(view)
+        if wanted & {Estimation.QUALITY, Estimation.FACE_QUALITY}:
+            fields["quality"] = quality.estimate(view.warp)
+        if view.points68 is None:
+            return fields
+        if Estimation.LANDMARKS68 in wanted:
+            fields["landmarks68"] = rounded(view.points68)
+        if wanted & {Estimation.EYES, Estimation.FACE_QUALITY}:
+            fields["eyes"] = expression.eyes(view.points68)
+        if wanted & {Estimation.MOUTH, Estimation.FACE_QUALITY}:
+            fields["mouth"] = expression.mouth(view.points68, view.confidence)
+        return fields
+
+    def _pose(self, view: FaceView) -> HeadPose:
+        if view.points68 is not None and self._pose_model is not None:
+            return pose.from_68(view.points68, self._pose_model)
+        return pose.from_five(view.points)
+
+    def _basic_attributes(self, views: Sequence[FaceView]) -> list[BasicAttributesEstimation]:
+        models = self._models
+        none = [None] * len(views)
+        males = models.gender.estimate(views) if models.gender and views else none
+        ages = models.age.estimate(views) if models.age and views else none
+        ethnicities = models.ethnicity.estimate(views) if models.ethnicity and views else none
+        return [BasicAttributesEstimation(*each) for each in zip(ages, males, ethnicities, strict=True)]
+
+    def _scores(self, views: Sequence[FaceView]) -> Sequence[float]:
+        if self._models.face_score is not None:
+            return self._models.face_score.estimate(views)
+        return [self._score(view) for view in views]
+
+    def _score(self, view: FaceView) -> float:
+        seen = self._models.detector.examine(view.warp, squared(alignment.CANONICAL_BOX))
+        confidence = min(1.0, max(0.0, float(seen.scores[0])))
+        return quality.score(quality.estimate(view.warp), confidence, alignment.misalignment(seen.points[0]))
