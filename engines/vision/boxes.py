@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,18 +12,26 @@ Boxes: TypeAlias = npt.NDArray[np.float32]
 Scores: TypeAlias = npt.NDArray[np.float32]
 
 
-def suppress(boxes: Boxes, scores: Scores, threshold: float, *, of_smaller: bool = False) -> npt.NDArray[np.intp]:
+def suppress(boxes: Boxes, scores: Scores, threshold: float) -> npt.NDArray[np.intp]:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: [n, 4].
-        scores: [n].
-        threshold: a box that overlaps a better one by more than this is dropped.
-        of_smaller: measure the overlap as a part of the smaller box, not of the union.
+        scores: [n], above 0.
+        threshold: a box whose intersection over union with a better one is above this is dropped.
 
     Returns:
         Indices of the boxes that stay, best first.
     """
+    if not len(boxes):
+        return np.empty(0, np.intp)
+    corner_and_size = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]  # takes arrays
+    return np.asarray(kept, np.intp).reshape(-1)
+
+
+def suppress_contained(boxes: Boxes, scores: Scores, threshold: float) -> npt.NDArray[np.intp]:
+    """As `suppress`, with the intersection measured as a part of the smaller box: one box inside another is dropped."""
     x1, y1, x2, y2 = boxes.T
     area = (x2 - x1) * (y2 - y1)
     order = np.argsort(-scores, kind="stable")
@@ -33,8 +42,7 @@ def suppress(boxes: Boxes, scores: Scores, threshold: float, *, of_smaller: bool
         width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
         height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         common = np.maximum(width, 0) * np.maximum(height, 0)
-        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - common
-        order = rest[common <= threshold * whole]
+        order = rest[common <= threshold * np.minimum(area[best], area[rest])]
     return np.array(kept, np.intp)
 
 

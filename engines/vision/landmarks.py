@@ -17,8 +17,7 @@ from engines.vision.decoding import Image
 Points = npt.NDArray[np.float32]
 """float32 [n, p, 2], (x, y) in pixels."""
 
-_MARGIN = 1.0
-"""Features reach beyond the rectangle; this much of its size is kept around it."""
+_THIRD: npt.NDArray[np.float32] = (np.arange(3 * 255 + 1) // 3).astype(np.float32)
 
 
 class LandmarkPredictor:
@@ -42,6 +41,7 @@ class LandmarkPredictor:
         self._splits = splits
         self._depth = (splits + 1).bit_length() - 1
         self._tree_splits = np.arange(trees) * splits
+        self._roots = np.zeros_like(self._tree_splits)
         self._tree_leaves = np.arange(trees) * (splits + 1)
         centred = self._mean.astype(np.float64)
         centred -= centred.mean(axis=0)
@@ -71,27 +71,22 @@ class LandmarkPredictor:
 
     def _one(self, image: Image, rectangle: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         origin, size = rectangle[:2], rectangle[2:] - rectangle[:2]
-        grey, corner = _surroundings(image, rectangle)
-        origin = origin - corner
-        height, width = grey.shape
         shape = self._mean
         shifts = np.empty((len(self._tree_leaves) + 1, shape.size), np.float32)
         for cascade in range(len(self._first)):
-            anchors = shape[self._anchor[cascade]]
-            place = (self._delta[cascade] @ self._turn(shape) + anchors) * size + origin
-            x, y = np.floor(place.T + 0.5).astype(np.intp)
-            inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-            feature = np.where(inside, grey[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], np.float32(0))
-            bright = feature[self._first[cascade]] - feature[self._second[cascade]] > self._threshold[cascade]
-            node = np.zeros_like(self._tree_splits)
+            place = self._delta[cascade] @ self._turn(shape)
+            place += shape.take(self._anchor[cascade], axis=0)
+            feature = _grey(image, place * size + origin)
+            bright = feature.take(self._first[cascade]) - feature.take(self._second[cascade]) > self._threshold[cascade]
+            node = self._roots
             for _ in range(self._depth):
-                node = 2 * node + 2 - bright[self._tree_splits + node]
+                node = 2 * node + 2 - bright.take(self._tree_splits + node)
             # Summed row by row, as dlib does: another order would round differently, and a feature on the edge between
             # two pixels would then be read from the other one.
             shifts[0] = shape.reshape(-1)
             np.take(self._leaf[cascade], self._tree_leaves + node - self._splits, axis=0, out=shifts[1:], mode="clip")
             shape = shifts.sum(axis=0).reshape(-1, 2)
-        return np.asarray(shape * size + origin + corner, np.float32)
+        return np.asarray(shape * size + origin, np.float32)
 
     def _turn(self, shape: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The scaled rotation [2, 2] that takes the mean shape to this one, to be multiplied from the right.
@@ -105,18 +100,19 @@ class LandmarkPredictor:
         return np.array([[a, b], [-b, a]], np.float32)
 
 
-def _surroundings(
-    image: Image, rectangle: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Grey values around a rectangle, float32 [height, width], and the image's pixel at their origin.
+def _grey(image: Image, place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Grey values at places [n, 2] of an image, float32 [n]; 0 outside of it.
 
-    Grey is the mean of the channels rounded down, as dlib takes it. Outside the image features are 0, so cropping to
-    the image changes nothing.
+    Grey is the mean of the channels rounded down, as dlib takes it. Only the pixels that are asked for are converted.
     """
     height, width = image.shape[:2]
-    margin = _MARGIN * (rectangle[2:] - rectangle[:2]).max()
-    left, top = np.clip(np.floor(rectangle[:2] - margin), 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(rectangle[2:] + margin), (left + 1, top + 1), (width, height)).astype(int)
-    crop = image[top:bottom, left:right].astype(np.uint16)
-    grey = (crop.sum(axis=2, dtype=np.uint16) // 3).astype(np.float32)
-    return grey, np.array([left, top], np.float64)
+    place += 0.5
+    x, y = np.floor(place, out=place).astype(np.intp).T
+    index = y * width + x
+    inside = None
+    if x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height:
+        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        index *= inside
+    pixels = image.reshape(-1, 3).take(index, axis=0).astype(np.intp)
+    grey: npt.NDArray[np.float32] = _THIRD.take(pixels[:, 0] + pixels[:, 1] + pixels[:, 2])
+    return grey if inside is None else np.asarray(grey * inside, np.float32)

@@ -60,8 +60,9 @@ def estimate(warp: Image) -> Quality:
     grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.float32)
     inside = grey[_MASK]
     left, right = grey[_LEFT].mean(), grey[_RIGHT].mean()
-    highest = face.max(axis=2)[_MASK].astype(np.int16)
-    lowest = face.min(axis=2)[_MASK].astype(np.int16)
+    red, green, blue = cv2.split(face)
+    highest = cv2.max(cv2.max(red, green), blue)[_MASK].astype(np.int16)
+    lowest = cv2.min(cv2.min(red, green), blue)[_MASK].astype(np.int16)
     glare = (highest > _CLIPPED) & (highest - lowest < _COLOURLESS)
     return Quality(
         blurriness=_SHARPNESS(_sharpness(grey)),
