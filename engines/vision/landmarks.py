@@ -41,11 +41,8 @@ class LandmarkPredictor:
         self._splits = splits
         self._depth = (splits + 1).bit_length() - 1
         self._tree_splits = np.arange(trees) * splits
-        self._roots = np.zeros_like(self._tree_splits)
         self._tree_leaves = np.arange(trees) * (splits + 1)
-        centred = self._mean.astype(np.float64)
-        centred -= centred.mean(axis=0)
-        self._centred = centred / np.square(centred).sum()
+        self._similarity = _similarity(self._mean.astype(np.float64))
 
     @property
     def count(self) -> int:
@@ -67,52 +64,65 @@ class LandmarkPredictor:
         """
         if not len(rectangles):
             return np.empty((0, self.count, 2), np.float32)
-        return np.stack([self._one(image, rectangle) for rectangle in np.asarray(rectangles, np.float64)])
-
-    def _one(self, image: Image, rectangle: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        origin, size = rectangle[:2], rectangle[2:] - rectangle[:2]
-        shape = self._mean
-        shifts = np.empty((len(self._tree_leaves) + 1, shape.size), np.float32)
+        corners = np.asarray(rectangles, np.float64)
+        origin, size = corners[:, None, :2], corners[:, None, 2:] - corners[:, None, :2]
+        faces = len(corners)
+        shapes = np.repeat(self._mean[None], faces, axis=0)
+        rows = np.arange(faces)[:, None] * self._delta.shape[1]
+        shifts = np.empty((faces, len(self._tree_leaves) + 1, self._mean.size), np.float32)
         for cascade in range(len(self._first)):
-            place = self._delta[cascade] @ self._turn(shape)
-            place += shape.take(self._anchor[cascade], axis=0)
+            place = self._delta[cascade] @ self._turns(shapes)
+            place += shapes.take(self._anchor[cascade], axis=1)
             feature = _grey(image, place * size + origin)
-            bright = feature.take(self._first[cascade]) - feature.take(self._second[cascade]) > self._threshold[cascade]
-            node = self._roots
+            node = np.zeros((faces, len(self._tree_splits)), np.intp)
             for _ in range(self._depth):
-                node = 2 * node + 2 - bright.take(self._tree_splits + node)
+                split = self._tree_splits + node
+                difference = feature.take(self._first[cascade].take(split) + rows)
+                difference -= feature.take(self._second[cascade].take(split) + rows)
+                node = 2 * node + 2 - (difference > self._threshold[cascade].take(split))
             # Summed row by row, as dlib does: another order would round differently, and a feature on the edge between
             # two pixels would then be read from the other one.
-            shifts[0] = shape.reshape(-1)
-            np.take(self._leaf[cascade], self._tree_leaves + node - self._splits, axis=0, out=shifts[1:], mode="clip")
-            shape = shifts.sum(axis=0).reshape(-1, 2)
-        return np.asarray(shape * size + origin, np.float32)
+            shifts[:, 0] = shapes.reshape(faces, -1)
+            shifts[:, 1:] = self._leaf[cascade].take(self._tree_leaves + node - self._splits, axis=0)
+            shapes = shifts.sum(axis=1).reshape(shapes.shape)
+        return np.asarray(shapes * size + origin, np.float32)
 
-    def _turn(self, shape: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The scaled rotation [2, 2] that takes the mean shape to this one, to be multiplied from the right.
+    def _turns(self, shapes: Points) -> npt.NDArray[np.float32]:
+        """The scaled rotations [n, 2, 2] that take the mean shape to these, to be multiplied from the right.
 
         Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
         """
-        centred = shape.astype(np.float64)
-        centred -= centred.mean(axis=0)
-        a = (self._centred * centred).sum()
-        b = (self._centred[:, 0] * centred[:, 1] - self._centred[:, 1] * centred[:, 0]).sum()
-        return np.array([[a, b], [-b, a]], np.float32)
+        scaled = shapes.reshape(len(shapes), -1).astype(np.float64) @ self._similarity
+        return scaled.astype(np.float32).reshape(-1, 2, 2)
+
+
+def _similarity(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The matrix [2 p, 4] that takes a shape's coordinates to the entries of its scaled rotation from the mean shape.
+
+    The rotation with the least squared error is linear in the coordinates: its cosine is the sum of the products of
+    both shapes' coordinates, its sine that of the crossed ones. The mean shape is centred, so the other need not be.
+    """
+    centred = mean - mean.mean(axis=0)
+    centred /= np.square(centred).sum()
+    cosine = centred.reshape(-1)
+    sine = np.column_stack([-centred[:, 1], centred[:, 0]]).reshape(-1)
+    return np.column_stack([cosine, sine, -sine, cosine])
 
 
 def _grey(image: Image, place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Grey values at places [n, 2] of an image, float32 [n]; 0 outside of it.
+    """Grey values at places [n, f, 2] of an image, float32 [n, f]; 0 outside of it.
 
     Grey is the mean of the channels rounded down, as dlib takes it. Only the pixels that are asked for are converted.
     """
     height, width = image.shape[:2]
     place += 0.5
-    x, y = np.floor(place, out=place).astype(np.intp).T
+    whole = np.floor(place, out=place).astype(np.intp)
+    x, y = whole[..., 0], whole[..., 1]
     index = y * width + x
     inside = None
     if x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height:
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         index *= inside
     pixels = image.reshape(-1, 3).take(index, axis=0).astype(np.intp)
-    grey: npt.NDArray[np.float32] = _THIRD.take(pixels[:, 0] + pixels[:, 1] + pixels[:, 2])
+    grey: npt.NDArray[np.float32] = _THIRD.take(pixels[..., 0] + pixels[..., 1] + pixels[..., 2])
     return grey if inside is None else np.asarray(grey * inside, np.float32)

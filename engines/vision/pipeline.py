@@ -107,8 +107,7 @@ class Pipeline:
     def _faces(self, picture: Picture, look: Look) -> list[DetectedFace]:
         """The faces by the area of their rectangle, largest first."""
         found = self._found(picture.pixels, look.face_box)
-        views = [self._view(picture, found, index) for index in range(len(found))]
-        views.sort(key=lambda view: -view.rect.width * view.rect.height)
+        views = self._views(picture, found)
         seen = [
             DetectedFace(
                 view.rect,
@@ -141,14 +140,15 @@ class Pipeline:
         wanted = frozenset(one for one in look.estimations if one.of_body)
         return self.estimates.of_bodies(views, seen, wanted), count
 
-    def _view(self, picture: Picture, found: Detections, index: int) -> FaceView:
-        points = found.points[index]
-        region = alignment.rectangles(found.points[index : index + 1])
-        x1, y1, x2, y2 = (round(float(value)) for value in found.boxes[index])
-        landmarks = self._models.landmarks5.predict(picture.pixels, region)[0]
-        warp = alignment.warp(picture.pixels, alignment.warp_transform(landmarks))
-        rect = Rect(x1, y1, max(1, x2 - x1), max(1, y2 - y1))
-        return FaceView(picture, rect, _unit(found.scores[index]), points, region, warp)
+    def _views(self, picture: Picture, found: Detections) -> list[FaceView]:
+        regions = alignment.rectangles(found.points)
+        views = []
+        for i, landmarks in enumerate(self._models.landmarks5.predict(picture.pixels, regions)):
+            x1, y1, x2, y2 = (round(float(value)) for value in found.boxes[i])
+            rect = Rect(x1, y1, max(1, x2 - x1), max(1, y2 - y1))
+            warp = alignment.warp(picture.pixels, alignment.warp_transform(landmarks))
+            views.append(FaceView(picture, rect, _unit(found.scores[i]), found.points[i], regions[i : i + 1], warp))
+        return sorted(views, key=lambda view: -view.rect.width * view.rect.height)
 
     def _sample(self, picture: Picture) -> FaceView:
         """A sample as a face, with what the detector sees in it."""
