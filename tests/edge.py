@@ -30,7 +30,7 @@ from gateway.edge import render
 from gateway.handlers import rest_handlers
 from server.domain.access import Principal
 from server.domain.accounts import Account, AccountType
-from server.domain.audit import AuditEntry
+from server.domain.audit import AuditEntry, Change
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.errors import CredentialsWrong, TokenNotFound
@@ -87,7 +87,10 @@ def _account(account_id: UUID) -> Account:
 class NoTrail:
     """An audit trail that forgets."""
 
-    async def add(self, entry: AuditEntry) -> None:
+    async def begin(self, objects: Iterable[UUID] = ()) -> None:
+        pass
+
+    async def complete(self, change: Change, objects: Iterable[UUID] = ()) -> None:
         pass
 
     async def newest(self, account_id: UUID | None, limit: int) -> list[AuditEntry]:

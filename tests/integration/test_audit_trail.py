@@ -128,6 +128,34 @@ async def test_a_new_account_is_an_object_of_its_entry(
     assert (entry.method, entry.address) == ("luna.v6.Accounts.CreateAccount", LOOPBACK)
 
 
+async def test_a_temporary_attribute_has_one_entry_that_is_done(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str
+) -> None:
+    named = {"Luna-Request-Id": marked}
+    made = ask(service, "POST", "/6/attributes", {"basic_attributes": {"age": 30}}, named, auth=account.auth)
+    assert made.status_code == 201, made.text
+    attribute_id = made.json()["attribute_id"]
+    assert ask(service, "DELETE", f"/6/attributes/{attribute_id}", None, named, auth=account.auth).status_code == 204
+    missing = ask(service, "DELETE", f"/6/attributes/{attribute_id}", None, named, auth=account.auth)
+    assert missing.status_code == 404
+    entries = await with_id(trail, marked)
+    assert [(one.method, one.objects, one.done) for one in entries] == [
+        ("luna.v6.Attributes.DeleteAttribute", (UUID(attribute_id),), True),
+        ("luna.v6.Attributes.CreateAttribute", (UUID(attribute_id),), True),
+    ]
+
+
+async def test_a_success_that_found_nothing_to_change_leaves_an_entry_too(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str
+) -> None:
+    body = {"face_ids": [NOBODY]}
+    path = "/6/faces?ignore=1"
+    answer = ask(service, "DELETE", path, body, {"Luna-Request-Id": marked}, auth=account.auth)
+    assert answer.status_code == 204, answer.text
+    (entry,) = await with_id(trail, marked)
+    assert (entry.method, entry.objects, entry.done) == ("luna.v6.Faces.DeleteFaces", (UUID(NOBODY),), True)
+
+
 async def test_a_write_that_fails_or_is_refused_leaves_nothing(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str
 ) -> None:
