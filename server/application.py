@@ -218,7 +218,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         dispatcher = Dispatcher(methods, authorizer, trail)
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)
+        key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
+        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
         server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:

@@ -15,6 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 import requests
+from google.api.httpbody_pb2 import HttpBody
 from luna.v6 import faces_pb2, faces_pb2_grpc, lists_pb2, lists_pb2_grpc
 from pydantic import SecretStr
 
@@ -244,6 +245,19 @@ async def test_no_header_forges_the_address(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str, headers: list[tuple[str, str]]
 ) -> None:
     assert raw(service, account, marked, headers) == 201
+    (entry,) = await with_id(trail, marked)
+    assert entry.address == LOOPBACK
+
+
+@pytest.mark.parametrize("key", [(), (("luna-edge-key", ""),), (("luna-edge-key", "0123456789abcdef"),)], ids=str)
+async def test_a_native_call_of_the_facade_cannot_invent_its_address(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str, key: tuple[tuple[str, str], ...]
+) -> None:
+    said = (("x-envoy-original-method", "POST"), ("x-envoy-original-path", "/6/lists"), ("luna-client-address", FORGED))
+    metadata = (*account.metadata, ("luna-request-id", marked), *said, *key)
+    with service.channel() as channel:
+        call = channel.unary_unary("/luna.facade.Lists/CreateList")
+        call(HttpBody(content_type="application/json", data=b"{}").SerializeToString(), metadata=metadata, timeout=30)
     (entry,) = await with_id(trail, marked)
     assert entry.address == LOOPBACK
 
