@@ -103,18 +103,15 @@ class Facade:
     ) -> Answer:
         path, _, query = target.partition("?")
         if verb == "OPTIONS":
-            return self._options(path, query)
+            return self._options(path)
         found = self._routes.find(verb, path)
         if found.location:
             return _redirect(found.location, query)
         arrival = Arrival(found.variables, query, body.content_type, body.data, headers, request_id)
         return await self._endpoints[found.method.name].answer(arrival, self._dispatcher, context)
 
-    def _options(self, path: str, query: str) -> Answer:
-        """What a path serves, for everyone; a path that redirects does so here too."""
-        location = self._routes.redirect(path)
-        if location:
-            return _redirect(location, query)
+    def _options(self, path: str) -> Answer:
+        """What a path serves, for everyone; one that redirects too: many clients would turn OPTIONS into GET."""
         allowed = self._routes.allowed(path)
         return Answer(200, write_json({}), JSON, (("allow", ", ".join(allowed)),))
 

@@ -176,9 +176,14 @@ async def test_options_needs_no_authorization(rest: Rest) -> None:
     assert (await rest.ask("OPTIONS", "*", authorized=False)).json["error_code"] == 12013
 
 
-@pytest.mark.parametrize("verb", ["GET", "OPTIONS"])
-async def test_a_redirect_keeps_the_query(rest: Rest, verb: str) -> None:
-    got = await rest.ask(verb, "/healthcheck?include_luna_services=1&x=%20", authorized=False)
+async def test_a_path_that_redirects_tells_its_methods_like_any_other(rest: Rest) -> None:
+    for path in ("/healthcheck", "/healthcheck?x=1", "/docs/dev"):
+        got = await rest.ask("OPTIONS", path, authorized=False)
+        assert (got.status, got.json, got.headers["allow"]) == (200, {}, "GET, OPTIONS")
+
+
+async def test_a_redirect_keeps_the_query(rest: Rest) -> None:
+    got = await rest.ask("GET", "/healthcheck?include_luna_services=1&x=%20", authorized=False)
     assert (got.status, got.headers["location"]) == (302, "/6/healthcheck?include_luna_services=1&x=%20")
     assert got.data == b""
 
