@@ -146,6 +146,22 @@ async def test_a_temporary_attribute_has_one_entry_that_is_done(
     ]
 
 
+async def test_several_samples_of_one_call_share_an_entry(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str, photos: Path
+) -> None:
+    images = [photos / "biden.jpg", photos / "bald_guys.jpg"]
+    files = [("image", (one.name, one.read_bytes(), "image/jpeg")) for one in images]  # noqa: ASYNC240
+    headers = {"Luna-Request-Id": marked}
+    answer = ask(service, "POST", "/6/detector", None, headers, auth=account.auth, files=files)
+    assert answer.status_code == 201, answer.text
+    found = [one for image in answer.json()["images"] for one in image["detections"]["samples"]]
+    made = {UUID(one["face"]["sample_id"]) for one in found}
+    assert len(made) > 1
+    (entry,) = await with_id(trail, marked)
+    assert (entry.method, set(entry.objects), entry.done) == ("luna.v6.Samples.DetectFaces", made, True)
+    assert len(entry.objects) == len(made)
+
+
 async def test_a_success_that_found_nothing_to_change_leaves_an_entry_too(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str
 ) -> None:
