@@ -54,7 +54,7 @@ class Change:
     ahead: bool = False
     made: dict[UUID, None] = field(default_factory=dict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _safe: dict[UUID, None] | None = None
+    _safe: dict[UUID, None] | None = field(default=None, init=False)
 
     @property
     def safe(self) -> bool:

@@ -40,7 +40,8 @@ from tests.servers import database, database_url, postgres, redis_client, redis_
 __all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 SEED = 20240607
-TRIES = 1400
+TRIES = 600
+"""Where the entry was a transaction of its own, more than one in fifty of these lost it."""
 ACCOUNT = Principal(UUID(int=1), AccountType.USER)
 
 
@@ -91,8 +92,8 @@ async def server(database_url: SecretStr, redis_client: Redis) -> AsyncIterator[
     await database.close()
 
 
-async def cut_off(call: Awaitable[Message], seconds: float) -> None:
-    """Cancel a call after a time, to within some microseconds."""
+async def cut_off(call: Awaitable[Message], seconds: float) -> bool:
+    """Cancel a call after a time, to within some microseconds. True where it was still going on."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(call)
     end = loop.time() + seconds
@@ -101,6 +102,7 @@ async def cut_off(call: Awaitable[Message], seconds: float) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+    return task.cancelled()
 
 
 async def usual_seconds(server: Server, call: Callable[[], Awaitable[Message]]) -> float:
@@ -116,12 +118,12 @@ async def usual_seconds(server: Server, call: Callable[[], Awaitable[Message]]) 
 
 
 async def cut_off_anywhere(server: Server, call: Callable[[], Awaitable[Message]], tries: int = TRIES) -> None:
-    """Cancel calls at every moment of their life."""
+    """Cancel calls at every moment of their life: about half of them, however fast the machine is just now."""
     chance = random.Random(SEED)
     usual = await usual_seconds(server, call)
     for _ in range(tries):
         await server.connected()
-        await cut_off(call(), chance.uniform(0, 1.3 * usual))
+        usual *= 1.01 if await cut_off(call(), chance.uniform(0, 2 * usual)) else 0.99
     await asyncio.sleep(0.2)
 
 
@@ -161,7 +163,7 @@ async def test_no_attribute_is_made_unseen_however_its_call_is_cut_off(
     request = attributes_pb2.CreateAttributeRequest(ttl=600)
     request.basic_attributes.age = 30
 
-    await cut_off_anywhere(server, lambda: server.call("Attributes.CreateAttribute", request), TRIES // 2)
+    await cut_off_anywhere(server, lambda: server.call("Attributes.CreateAttribute", request))
     there = {UUID(key.decode().removeprefix(PREFIX)) async for key in redis_client.scan_iter(f"{PREFIX}*")}
     assert there <= set(await named(database))
     done = {one for row in await database.fetch(select(audit.c.objects).where(audit.c.done)) for one in row.objects}

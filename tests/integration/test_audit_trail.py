@@ -150,7 +150,7 @@ async def test_several_samples_of_one_call_share_an_entry(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str, photos: Path
 ) -> None:
     images = [photos / "biden.jpg", photos / "bald_guys.jpg"]
-    files = [("image", (one.name, one.read_bytes(), "image/jpeg")) for one in images]  # noqa: ASYNC240
+    files = [("image", (one.name, one.read_bytes(), "image/jpeg")) for one in images]
     headers = {"Luna-Request-Id": marked}
     answer = ask(service, "POST", "/6/detector", None, headers, auth=account.auth, files=files)
     assert answer.status_code == 201, answer.text
