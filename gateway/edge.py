@@ -73,7 +73,7 @@ def render(
     """Write the edge's files to a folder, which is made where it is not there.
 
     Args:
-        settings: addresses, timeout and largest message.
+        settings: addresses, timeout, largest message, and the key that the servers know Envoy by.
         services: the services of `luna.v6` that the servers have.
         ports: one for each server process.
         folder: where the files go.
@@ -102,6 +102,7 @@ def render(
         port=settings.rest.port,
         timeout=f"{timeout:.3f}s",
         idle_timeout=f"{timeout + 60:.3f}s",
+        key=settings.rest.key.get_secret_value() if settings.rest.key is not None else "",
         grpc_timeout=f"{int(timeout * 1000)}m",
         replies=_replies(largest),
         other_reply=Internal(request_id="%REQ(luna-request-id)%").body(),
@@ -114,6 +115,8 @@ def render(
         upstream=host,
         ports=list(ports),
     )
+    files["envoy.yaml"].touch()
+    files["envoy.yaml"].chmod(0o600)  # it holds the key
     files["envoy.yaml"].write_text(config, encoding="utf-8")
     arguments = (
         *("--config-path", str(files["envoy.yaml"])),

@@ -3,11 +3,13 @@
 Envoy gives the verb and the path as they were sent in `x-envoy-original-method` and `x-envoy-original-path`. Status
 and headers of the response travel as initial metadata, `x-http-status` among them, and its bytes as `HttpBody`. An
 error is an ordinary answer: no call of the facade is aborted. A native client that calls the facade gains nothing,
-because every request passes the same checks, whatever it says its path is.
+because every request passes the same checks, whatever it says its path is. It cannot tell another address than its own
+either: that is believed of a call with the key, which Envoy adds to each.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import math
 import re
@@ -24,13 +26,15 @@ from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
 from server.errors import Busy, Internal, InvalidInput, LunaError, MalformedRequest, MethodNotAllowed, Unauthenticated
-from server.rpc.calls import Context
+from server.rpc.calls import ADDRESS, Context
 from server.rpc.native import headers_of, request_id_of
 
 log = logging.getLogger(__name__)
 
 ORIGINAL_PATH = "x-envoy-original-path"
 ORIGINAL_METHOD = "x-envoy-original-method"
+KEY = "luna-edge-key"
+"""Header with the key that Envoy and the servers share."""
 STATUS = "x-http-status"
 LENGTH = "x-content-length"
 """Length of the body. HEAD is not sent one, since Envoy would pass it on; for others Envoy sees whether it is whole."""
@@ -41,15 +45,19 @@ _KEPT = re.compile(r"[\x21-\x7e]{1,47}")
 
 
 class Facade:
-    """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit."""
+    """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit.
 
-    def __init__(self, dispatcher: Dispatcher, max_message_bytes: int = 0) -> None:
+    `key` is the one that Envoy has; without one no call is taken for Envoy's.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "") -> None:
         served = [method for method in dispatcher.methods.values() if method.http.WhichOneof("pattern")]
         forms = Forms()
         self._dispatcher = dispatcher
         self._routes = Routes(served)
         self._endpoints = {method.name: Endpoint(method, forms) for method in served}
         self._served = served
+        self._key = key.encode()
         self._largest = max_message_bytes - ENVELOPE_BYTES if max_message_bytes else sys.maxsize
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -72,6 +80,8 @@ class Facade:
         request_id = sent if _KEPT.fullmatch(sent) else request_id_of(None)
         verb = headers.pop(ORIGINAL_METHOD, "")
         target = headers.pop(ORIGINAL_PATH, "")
+        if not self._from_envoy(headers.pop(KEY, "")):
+            headers.pop(ADDRESS, None)
         try:
             answer = await self._answer(verb, target, _body(data), headers, request_id, context)
         except LunaError as error:
@@ -85,35 +95,38 @@ class Facade:
         await context.send_initial_metadata((*metadata, *answer.headers))
         return HttpBody(content_type=answer.content_type, data=b"" if verb == "HEAD" else answer.data)
 
+    def _from_envoy(self, key: str) -> bool:
+        return bool(self._key) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)
+
     async def _answer(
         self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context
     ) -> Answer:
         path, _, query = target.partition("?")
         if verb == "OPTIONS":
-            return self._options(path, query)
+            return self._options(path)
         found = self._routes.find(verb, path)
         if found.location:
             return _redirect(found.location, query)
         arrival = Arrival(found.variables, query, body.content_type, body.data, headers, request_id)
         return await self._endpoints[found.method.name].answer(arrival, self._dispatcher, context)
 
-    def _options(self, path: str, query: str) -> Answer:
-        """What a path serves, for everyone; a path that redirects does so here too."""
-        location = self._routes.redirect(path)
-        if location:
-            return _redirect(location, query)
+    def _options(self, path: str) -> Answer:
+        """What a path serves, for everyone; one that redirects too: many clients would turn OPTIONS into GET."""
         allowed = self._routes.allowed(path)
         return Answer(200, write_json({}), JSON, (("allow", ", ".join(allowed)),))
 
 
-def rest_handlers(dispatcher: Dispatcher, max_message_bytes: int = 0) -> Iterable[grpc.GenericRpcHandler]:
+def rest_handlers(
+    dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = ""
+) -> Iterable[grpc.GenericRpcHandler]:
     """The handlers of the REST form of a dispatcher's methods, to be added to a server.
 
     Args:
         dispatcher: calls the methods.
         max_message_bytes: largest message that the server sends; larger answers become an error. 0 is no limit.
+        key: the key that Envoy has; without one the address of a client is that of its connection.
     """
-    return Facade(dispatcher, max_message_bytes).handlers()
+    return Facade(dispatcher, max_message_bytes, key).handlers()
 
 
 def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:

@@ -233,15 +233,12 @@ def _security(access: options_pb2.Access) -> list[Schema]:
 
 
 def _options(path: str, item: Mapping[str, Schema]) -> Schema:
-    """OPTIONS of a path: what its other verbs are; a path that redirects does so here too."""
+    """OPTIONS of a path: what its other verbs are."""
     first = next(iter(item.values()))
-    answers = first.get("responses")
-    redirects = isinstance(answers, dict) and "302" in answers
     names = re.findall(r"\{\w+\}", path)
     parameters = first["parameters"] if isinstance(first["parameters"], list) else []
     kept = [one for one in parameters if one.get("in") == "path" and f"{{{one['name']}}}" in names]
     errors = {error.status: (error,) for error in (MalformedRequest, Internal, Unavailable, DeadlineExceeded)}
-    success: Schema = {"302": _redirected()} if redirects else {"200": {"$ref": "#/components/responses/Options"}}
     return {
         "tags": first["tags"],
         "operationId": "options" + re.sub(r"\W+", "_", path).rstrip("_"),
@@ -249,7 +246,7 @@ def _options(path: str, item: Mapping[str, Schema]) -> Schema:
         "security": [],
         # whatever stands in the path, OPTIONS looks at its form alone
         "parameters": [*({**one, "schema": {"type": "string", "minLength": 1}} for one in kept), {"$ref": _ID}],
-        "responses": {**success, **responses(errors)},
+        "responses": {"200": {"$ref": "#/components/responses/Options"}, **responses(errors)},
     }
 
 

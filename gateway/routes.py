@@ -80,15 +80,6 @@ class Routes:
             return Found(route.method, location=_target(route, segments))
         return Found(route.method, route.binding.template.values(segments))
 
-    def redirect(self, path: str) -> str:
-        """The path that this one redirects to, whatever the verb; empty where it does not.
-
-        Raises:
-            PathNotFound: no template fits the path.
-        """
-        segments, verbs = self._verbs(path)
-        return next((_target(route, segments) for route in verbs.values() if route.binding.redirect is not None), "")
-
     def allowed(self, path: str) -> tuple[str, ...]:
         """The verbs that a path serves, OPTIONS among them.
 

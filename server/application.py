@@ -57,7 +57,7 @@ from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.attributes import RedisAttributeStore
-from storage.audit import PostgresAuditTrail
+from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.faces import PostgresFaceStore
@@ -178,7 +178,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         accounts = PostgresAccountStore(database)
         samples = PostgresSampleStore(database, blobs)
-        attributes = RedisAttributeStore(client)
+        trail = PostgresAuditTrail(database)
+        attributes = AuditedAttributes(RedisAttributeStore(client), trail)
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
@@ -214,10 +215,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
-        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database))
+        dispatcher = Dispatcher(methods, authorizer, trail)
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)
+        key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
+        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
         server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:

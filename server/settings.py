@@ -37,6 +37,12 @@ class Rest(Group):
     port: int = Field(5000, ge=1, le=65535, description="Port that REST is served on.")
     admin_port: int = Field(0, ge=0, le=65535, description="Envoy's admin port on loopback; 0 takes a free one.")
     timeout_seconds: float = Field(60, gt=0, description="A request that takes longer is answered with 504.")
+    key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Proves to the servers that a call comes from Envoy, which tells the client's address; `luna up` "
+        "makes one at each start.",
+    )
 
 
 class Grpc(Group):

@@ -25,7 +25,7 @@ class PostgresAccountStore:
         """Keep a new account. See `AccountStore.add`."""
         values = asdict(account) | {"account_type": account.account_type.value}
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(made=(account.account_id,)) as connection:
                 await connection.execute(insert(accounts).values(values))
         except ConstraintViolated as violated:
             if violated.constraint == "accounts_login_key":

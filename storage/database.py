@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
 
 import asyncpg
 from pydantic import SecretStr
@@ -15,7 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from server import settings
+from server.domain.audit import in_progress
 from server.errors import Busy, DeadlineExceeded, InvalidInput, LunaError, Unavailable
+from storage.trace import leave_trace
 
 Rows: TypeAlias = Sequence[Row[*tuple[Any, ...]]]
 """What a statement answers; it stays inside this package."""
@@ -137,21 +140,42 @@ class Database:
             raise neutral(error) from error
 
     @asynccontextmanager
-    async def transaction(self, isolation: Isolation = "READ COMMITTED") -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, isolation: Isolation = "READ COMMITTED", *, made: Sequence[UUID] = (), traced: bool = True
+    ) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back by an exception.
 
+        What it changes for a call that announced its change is committed together with its entry in the audit trail.
+
         Getting the connection is tried twice, because nothing has been sent by then. A statement is never sent twice.
+
+        Args:
+            isolation: the level of isolation.
+            made: ids of the objects that are made in it, for the entry.
+            traced: False where it is no part of the change in progress.
 
         Raises:
             Unavailable, Busy, DeadlineExceeded: as for `fetch`.
             ConstraintViolated: a statement in the block breaks a constraint.
         """
+        change = in_progress() if traced else None
         try:
             async with AsyncExitStack() as stack:
                 connection = await self._checkout(stack)
                 await connection.execution_options(isolation_level=isolation)
-                async with connection.begin():
-                    yield connection
+                if change is None:
+                    async with connection.begin():
+                        yield connection
+                    return
+                async with AsyncExitStack() as turn:
+                    async with connection.begin():
+                        yield connection
+                        # at the end, so that no other step of the call waits for this one's work: only for its commit
+                        await turn.enter_async_context(change.turn)
+                        objects = change.missing(made)
+                        written = await leave_trace(connection, change, objects)
+                    if written:
+                        change.keep(objects)
         except _DRIVER as error:
             raise neutral(error) from error
 

@@ -49,7 +49,7 @@ class PostgresFaceStore:
         """
         face = new.face
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(made=(face.face_id,)) as connection:
                 list_ids = await _lock_lists(connection, new)
                 await connection.execute(insert(faces).values(_columns(face)))
                 if new.attribute is not None:

@@ -141,7 +141,7 @@ class PostgresFaceFeed:
         await self._listener.close()
 
     async def _begin_epoch(self) -> None:
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(traced=False) as connection:
             if (await connection.execute(BEGIN_EPOCH)).rowcount:
                 # Whatever is noted belongs to another history. Nobody needs it: nobody has a position in this one yet.
                 await connection.execute(text("DELETE FROM index_changes"))

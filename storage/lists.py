@@ -34,7 +34,7 @@ class PostgresListStore:
             Conflict: a list with this id exists already.
         """
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(made=(new.list_id,)) as connection:
                 await connection.execute(insert(lists).values(asdict(new)))
         except ConstraintViolated as violated:
             raise Conflict(message=f"List with id '{new.list_id}' exists already") from violated

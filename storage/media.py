@@ -50,7 +50,7 @@ class PostgresMediaStore:
             "meta": dict(new.meta),
         }
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(made=(new.media_id,)) as connection:
                 await connection.execute(insert(media).values(values))
         except ConstraintViolated as violated:
             raise Conflict(message=f"'{new.media_id}' exists already") from violated

@@ -50,7 +50,7 @@ class PostgresSampleStore:
         await self._blobs.create(sample_key(sample.sample_type, sample.sample_id), data)
         values = asdict(sample) | {"sample_type": sample.sample_type.value}
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(made=(sample.sample_id,)) as connection:
                 await connection.execute(insert(samples).values(values))
         except ConstraintViolated as violated:
             raise Conflict(message=f"Sample with id '{sample.sample_id}' exists already") from violated

@@ -133,6 +133,7 @@ audit: Final = Table(
     Column("objects", ARRAY(Uuid), nullable=False),
     Column("address", Text, nullable=False),
     Column("request_id", Text, nullable=False),
+    Column("done", Boolean, nullable=False, server_default=text("true")),
     Index("audit_account_idx", "account_id", text("entry_id DESC")),
 )
 

@@ -29,7 +29,7 @@ class PostgresTokenStore:
 
     async def add(self, token: Token) -> None:
         """Keep a new token."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(made=(token.token_id,)) as connection:
             await connection.execute(insert(tokens).values(_values(token)))
 
     async def get(self, scope: Scope, token_id: UUID) -> Token | None:
@@ -72,8 +72,8 @@ class PostgresTokenStore:
         return SigningKey(**rows[0]._mapping) if rows else None
 
     async def add_key(self, key: SigningKey) -> None:
-        """Keep a new key."""
-        async with self._database.transaction() as connection:
+        """Keep a new key. It is the service's own, whoever called when it was needed."""
+        async with self._database.transaction(traced=False) as connection:
             await connection.execute(insert(token_keys).values(asdict(key)))
 
     async def remove_unused_keys(self) -> int:

@@ -25,12 +25,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
+from pydantic import SecretStr
 
 from gateway.edge import render
 from gateway.handlers import rest_handlers
 from server.domain.access import Principal
 from server.domain.accounts import Account, AccountType
-from server.domain.audit import AuditEntry
+from server.domain.audit import AuditEntry, Change
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.errors import CredentialsWrong, TokenNotFound
@@ -45,6 +46,7 @@ ACCOUNT = UUID("00000000-0000-4000-8000-000000000001")
 AUTHORIZATION = {"authorization": "Basic dTpw"}
 """Login u, password p."""
 LARGEST = 8 << 20
+KEY = 'one of 100% "odd" characters'
 ENVOY = str(Path(sys.executable).with_name("envoy"))
 
 Answer = Callable[[Message, Context], Awaitable[Message]]
@@ -87,7 +89,10 @@ def _account(account_id: UUID) -> Account:
 class NoTrail:
     """An audit trail that forgets."""
 
-    async def add(self, entry: AuditEntry) -> None:
+    async def begin(self, objects: Iterable[UUID] = ()) -> None:
+        pass
+
+    async def complete(self, change: Change, objects: Iterable[UUID] = ()) -> None:
         pass
 
     async def newest(self, account_id: UUID | None, limit: int) -> list[AuditEntry]:
@@ -142,7 +147,7 @@ async def grpc_server(
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(
-        [*handlers(dispatcher), *(rest_handlers(dispatcher, LARGEST * limited) if facade else ())]
+        [*handlers(dispatcher), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
     )
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -169,10 +174,11 @@ class Response:
 
 @dataclass(frozen=True)
 class Edge:
-    """A running Envoy."""
+    """A running Envoy. Requests come from the address `source`."""
 
     port: int
     config: Path
+    source: str | None = None
 
     async def ask(
         self,
@@ -191,7 +197,8 @@ class Edge:
     def _ask(
         self, verb: str, target: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]
     ) -> Response:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        source = None if self.source is None else (self.source, 0)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=source)
         try:
             connection.putrequest(verb, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -229,10 +236,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def envoy(ports: list[int], *, timeout_seconds: float = 10) -> AsyncIterator[Edge]:
+async def envoy(ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
     port = free_port()
-    settings = Settings(rest=Rest(port=port, timeout_seconds=timeout_seconds), grpc=Grpc(max_message_bytes=LARGEST))
+    rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
+    settings = Settings(rest=rest, grpc=Grpc(max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
         files = render(settings, services(), ports, Path(folder) / "edge", workers=1)
         with (Path(folder) / "log").open("wb") as log:

@@ -152,7 +152,7 @@ class Access(_message.Message):
     no_token: _builtins.bool
     """A token is not enough: login and password, or the account header where it is switched on."""
     changes: _builtins.bool
-    """The method changes data; it is written into the audit trail."""
+    """The method changes data; its changes are committed together with an entry of the audit trail."""
     resource: _builtins.str
     """Part of the service that a token's `resources` must name: sdk, iso or liveness."""
     @_builtins.property

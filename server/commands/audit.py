@@ -46,14 +46,14 @@ def run(settings: Settings, account_id: UUID | None, limit: int) -> int:
 
 
 def table(entries: Iterable[AuditEntry]) -> Table:
-    """The entries as rows, in their order. Times are UTC."""
+    """The entries as rows, in their order. Times are UTC. A method has `?` where it is not known to be done."""
     made = Table("time", "account", "token", "method", "objects", "address", "request")
     for entry in entries:
         row = (
             entry.time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
             str(entry.account_id or "-"),
             str(entry.token_id or "-"),
-            entry.method.removeprefix(PACKAGE),
+            entry.method.removeprefix(PACKAGE) + ("" if entry.done else " ?"),
             _objects(entry.objects),
             entry.address or "-",
             entry.request_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 import time
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def run(settings: Settings) -> int:
 
 def plan_of(settings: Settings, behind: Backing) -> Plan:
     """The programs for some settings: database and Redis where they are embedded, servers, worker, Envoy."""
+    key = settings.rest.key or SecretStr(secrets.token_urlsafe(32))
+    settings = settings.model_copy(update={"rest": settings.rest.model_copy(update={"key": key})})
     login, password = administrator.ensure(settings)
     binaries = Path(sys.executable).parent
     luna = str(binaries / "luna")
@@ -65,6 +68,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         "LUNA_DATA": str(settings.data),
         "LUNA_ACCESS__ADMIN_LOGIN": login,
         "LUNA_ACCESS__ADMIN_PASSWORD": password,
+        "LUNA_REST__KEY": key.get_secret_value(),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,4 +1,4 @@
-"""Entries of the audit trail, from what a call was about."""
+"""Entries of the audit trail, from what a call is about."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from server.domain.access import Principal
-from server.domain.audit import AuditEntry
+from server.domain.audit import MOST, AuditEntry, Change
 from server.rpc.methods import Method
 from server.rpc.validation import UUID as UUID_PATTERN
-
-_MOST = 1000
-"""Ids that one entry holds: a request has no more, and an answer to several images seldom has."""
 
 _FOREIGN = frozenset({"external_id", "external_ids"})
 """Ids of people in the caller's own system: part of what is changed, and none of Luna's objects."""
 
 
-def entry_of(
-    method: Method, request: Message, response: Message, caller: Principal | None, address: str, request_id: str
-) -> AuditEntry:
-    """What is to be remembered of a change that succeeded."""
-    ids = dict.fromkeys((*_ids(request), *_ids(response)))
-    return AuditEntry(
-        time=datetime.now(UTC),
-        account_id=None if caller is None else caller.account_id,
-        token_id=None if caller is None or caller.token is None else caller.token.token_id,
-        method=method.name,
-        objects=tuple(ids)[:_MOST],
-        address=address,
-        request_id=request_id,
+def change_of(method: Method, request: Message, caller: Principal | None, address: str, request_id: str) -> Change:
+    """The change that a call is about to make."""
+    return Change(
+        AuditEntry(
+            time=datetime.now(UTC),
+            account_id=None if caller is None else caller.account_id,
+            token_id=None if caller is None or caller.token is None else caller.token.token_id,
+            method=method.name,
+            objects=objects_of(request)[:MOST],
+            address=address,
+            request_id=request_id,
+        )
     )
+
+
+def objects_of(message: Message) -> tuple[UUID, ...]:
+    """The ids of Luna's objects that a request or a response names, each once, in their order."""
+    return tuple(dict.fromkeys(_ids(message)))
 
 
 def _ids(message: Message) -> Iterator[UUID]:

@@ -53,16 +53,16 @@ Context = grpc.aio.ServicerContext[Message, Message]
 """What gRPC tells of a call."""
 
 ADDRESS = "luna-client-address"
-"""Header that Envoy writes over whatever a client sent. The last entry of x-forwarded-for would not do: for a client on
-loopback Envoy puts another address of the machine there."""
+"""Header that Envoy writes over whatever a client sent, and that is believed of Envoy alone (`gateway.handlers`). The
+last entry of x-forwarded-for would not do: for a client on loopback Envoy puts another address of the machine there."""
 
 _current: ContextVar[Call] = ContextVar("luna_call")
 
 
 def address_of(context: Context, headers: Mapping[str, str], rest: RestOrigin | None) -> str:
     """The client's address without its port: the connection's, or the one that Envoy saw where it is Envoy's."""
-    if rest is not None:
-        return headers.get(ADDRESS, "")
+    if rest is not None and ADDRESS in headers:
+        return headers[ADDRESS]
     transport, _, peer = unquote(context.peer() or "").partition(":")
     return peer.rpartition(":")[0].strip("[]") if transport in {"ipv4", "ipv6"} else peer
 

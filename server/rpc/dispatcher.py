@@ -1,6 +1,7 @@
 """The one way that every unary call goes, native or from REST.
 
-who calls, and may they -> defaults and limits -> the servicer -> the audit trail, all under the call's deadline
+who calls, and may they -> defaults and limits -> the servicer, with its change announced -> what the audit trail still
+lacks, all under the call's deadline
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from server.domain.audit import AuditEntry, AuditTrail
+from server.domain.audit import AuditTrail, Change, announced
 from server.errors import DeadlineExceeded, Internal, LunaError
-from server.rpc.audit import entry_of
+from server.rpc.audit import change_of, objects_of
 from server.rpc.authorization import Authorizer, permit
 from server.rpc.calls import Call, Context, RestOrigin, address_of, enter
 from server.rpc.methods import Method
@@ -29,7 +30,7 @@ class Dispatcher:
         self.methods = methods
         self._authorizer = authorizer
         self._audit = audit
-        self._remembering: set[asyncio.Task[None]] = set()
+        self._completing: set[asyncio.Task[None]] = set()
 
     async def call(
         self,
@@ -55,9 +56,12 @@ class Dispatcher:
                     permit(caller, access, request)
                 enter(Call(method.name, request_id, address, headers, caller))
                 validate(request, rest)
-                response = await method.behaviour(request, context)
-                if access is not None and access.changes:
-                    await self._remember(entry_of(method, request, response, caller, address, request_id))
+                if access is None or not access.changes:
+                    return await method.behaviour(request, context)
+                change = change_of(method, request, caller, address, request_id)
+                with announced(change):
+                    response = await method.behaviour(request, context)
+                await self._complete(change, response)
                 return response
         except LunaError:
             raise
@@ -67,12 +71,16 @@ class Dispatcher:
             log.exception("request %s failed in %s", request_id, method.name)
             raise Internal(request_id=request_id) from error
 
-    async def _remember(self, entry: AuditEntry) -> None:
-        """Keep an entry, also where the caller goes away or the deadline ends: the change stays, and so must its trace.
+    async def _complete(self, change: Change, response: Message) -> None:
+        """Give the trail what it does not have yet: seldom anything, since what commits a change commits its entry.
 
-        A short deadline would otherwise be a way to change data unseen.
+        A success that changed nothing in the database has no entry yet, and one that was written ahead does not know
+        of the success. That is also seen to where the caller goes away or the deadline ends meanwhile.
         """
-        task = asyncio.create_task(self._audit.add(entry))
-        self._remembering.add(task)
-        task.add_done_callback(self._remembering.discard)
+        missing = change.missing(objects_of(response))
+        if change.safe and not change.ahead and not missing:
+            return
+        task = asyncio.create_task(self._audit.complete(change, missing))
+        self._completing.add(task)
+        task.add_done_callback(self._completing.discard)
         await asyncio.shield(task)

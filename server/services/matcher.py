@@ -29,6 +29,15 @@ _KINDS = {
     pb.REFERENCE_TYPE_EVENT_EXTERNAL_ID: ReferenceKind.EVENT_EXTERNAL_ID,
     pb.REFERENCE_TYPE_EVENT_TRACK_ID: ReferenceKind.EVENT_TRACK_ID,
 }
+_OBJECTS = {
+    ReferenceKind.FACE: "face",
+    ReferenceKind.FACE_EXTERNAL_ID: "face",
+    ReferenceKind.ATTRIBUTE: "attribute",
+    ReferenceKind.EVENT: "event",
+    ReferenceKind.EVENT_EXTERNAL_ID: "event",
+    ReferenceKind.EVENT_TRACK_ID: "event",
+}
+"""The kinds of objects that references name, as permissions call them."""
 SIMILARITY = "similarity"
 FACE_TARGETS = {
     "face_id": faces_pb2.FACE_FIELD_FACE_ID,
@@ -56,8 +65,9 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
 
     async def MatchFaces(self, request: pb.MatchFacesRequest, context: object) -> pb.MatchFacesResponse:
         """Search candidates for each reference."""
+        for kind in _matched(request):
+            current().principal.require(kind, "matching")
         for position, block in enumerate(request.candidates):
-            current().principal.require("attribute" if block.HasField("attributes") else "face", "matching")
             _check_targets(block, position)
         found = await self._matching.match(
             current().principal,
@@ -119,6 +129,16 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
             if fields:
                 message.attribute.CopyFrom(attribute(found.attribute, self._version, fields))
         return message
+
+
+def _matched(request: pb.MatchFacesRequest) -> list[str]:
+    """Kinds of objects that a token must be allowed to match: those of the candidates.
+
+    Where there are no candidates, those of the references: asking for them tells whether they exist.
+    """
+    if request.candidates:
+        return ["attribute" if block.HasField("attributes") else "face" for block in request.candidates]
+    return [_OBJECTS[kind] for one in request.references if (kind := _KINDS.get(one.type)) is not None]
 
 
 def _reference(message: pb.Reference, path: str) -> StoredReference | Descriptor:

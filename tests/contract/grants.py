@@ -50,7 +50,10 @@ def _applies(permission: options_pb2.Permission, request: Message) -> bool:
 
 def _by_candidates(request: Message) -> Grants:
     assert isinstance(request, matcher.MatchFacesRequest)
-    return frozenset((str(one.WhichOneof("filters")).removesuffix("s"), "matching") for one in request.candidates)
+    kinds = {str(one.WhichOneof("filters")).removesuffix("s") for one in request.candidates}
+    names = {matcher.ReferenceType.Name(one.type).removeprefix("REFERENCE_TYPE_").lower() for one in request.references}
+    asked = {name.split("_", maxsplit=1)[0] for name in names} & {"face", "attribute", "event"}
+    return frozenset((kind, "matching") for kind in kinds or asked)
 
 
 def _with_faces(request: Message) -> Grants:
@@ -112,10 +115,12 @@ def _bodies(one: Recipe, has_id: bool) -> Recipe:
 
 
 def _candidates(kind: str) -> Recipe:
+    """Candidates of one kind, or none; the references stay faces, attributes and descriptors."""
+
     def call(world: World) -> Call:
         body = match_body(world)
-        (block,) = (one for one in body["candidates"] if one["filters"]["origin"] == kind)
-        return Call(body={**body, "candidates": [block]}, account=world.owner)
+        blocks = [one for one in body["candidates"] if one["filters"]["origin"] == kind]
+        return Call(body={**body, "candidates": blocks}, account=world.owner)
 
     return replace(RECIPES["match_faces"], call=call)
 
@@ -152,6 +157,7 @@ VARIANTS: Mapping[tuple[str, str], Recipe] = {
     },
     ("match_faces", "of_faces"): _candidates("faces"),
     ("match_faces", "of_attributes"): _candidates("attributes"),
+    ("match_faces", "of_nothing"): _candidates("nothing"),
     ("delete_list", "with_faces"): _deleting_faces("delete_list"),
     ("delete_lists", "with_faces"): _deleting_faces("delete_lists"),
 }

@@ -15,6 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 import requests
+from google.api.httpbody_pb2 import HttpBody
 from luna.v6 import faces_pb2, faces_pb2_grpc, lists_pb2, lists_pb2_grpc
 from pydantic import SecretStr
 
@@ -128,6 +129,50 @@ async def test_a_new_account_is_an_object_of_its_entry(
     assert (entry.method, entry.address) == ("luna.v6.Accounts.CreateAccount", LOOPBACK)
 
 
+async def test_a_temporary_attribute_has_one_entry_that_is_done(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str
+) -> None:
+    named = {"Luna-Request-Id": marked}
+    made = ask(service, "POST", "/6/attributes", {"basic_attributes": {"age": 30}}, named, auth=account.auth)
+    assert made.status_code == 201, made.text
+    attribute_id = made.json()["attribute_id"]
+    assert ask(service, "DELETE", f"/6/attributes/{attribute_id}", None, named, auth=account.auth).status_code == 204
+    missing = ask(service, "DELETE", f"/6/attributes/{attribute_id}", None, named, auth=account.auth)
+    assert missing.status_code == 404
+    entries = await with_id(trail, marked)
+    assert [(one.method, one.objects, one.done) for one in entries] == [
+        ("luna.v6.Attributes.DeleteAttribute", (UUID(attribute_id),), True),
+        ("luna.v6.Attributes.CreateAttribute", (UUID(attribute_id),), True),
+    ]
+
+
+async def test_several_samples_of_one_call_share_an_entry(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str, photos: Path
+) -> None:
+    images = [photos / "biden.jpg", photos / "bald_guys.jpg"]
+    files = [("image", (one.name, one.read_bytes(), "image/jpeg")) for one in images]
+    headers = {"Luna-Request-Id": marked}
+    answer = ask(service, "POST", "/6/detector", None, headers, auth=account.auth, files=files)
+    assert answer.status_code == 201, answer.text
+    found = [one for image in answer.json()["images"] for one in image["detections"]["samples"]]
+    made = {UUID(one["face"]["sample_id"]) for one in found}
+    assert len(made) > 1
+    (entry,) = await with_id(trail, marked)
+    assert (entry.method, set(entry.objects), entry.done) == ("luna.v6.Samples.DetectFaces", made, True)
+    assert len(entry.objects) == len(made)
+
+
+async def test_a_success_that_found_nothing_to_change_leaves_an_entry_too(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str
+) -> None:
+    body = {"face_ids": [NOBODY]}
+    path = "/6/faces?ignore=1"
+    answer = ask(service, "DELETE", path, body, {"Luna-Request-Id": marked}, auth=account.auth)
+    assert answer.status_code == 204, answer.text
+    (entry,) = await with_id(trail, marked)
+    assert (entry.method, entry.objects, entry.done) == ("luna.v6.Faces.DeleteFaces", (UUID(NOBODY),), True)
+
+
 async def test_a_write_that_fails_or_is_refused_leaves_nothing(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str
 ) -> None:
@@ -216,6 +261,19 @@ async def test_no_header_forges_the_address(
     service: Service, account: Account, trail: PostgresAuditTrail, marked: str, headers: list[tuple[str, str]]
 ) -> None:
     assert raw(service, account, marked, headers) == 201
+    (entry,) = await with_id(trail, marked)
+    assert entry.address == LOOPBACK
+
+
+@pytest.mark.parametrize("key", [(), (("luna-edge-key", ""),), (("luna-edge-key", "0123456789abcdef"),)], ids=str)
+async def test_a_native_call_of_the_facade_cannot_invent_its_address(
+    service: Service, account: Account, trail: PostgresAuditTrail, marked: str, key: tuple[tuple[str, str], ...]
+) -> None:
+    said = (("x-envoy-original-method", "POST"), ("x-envoy-original-path", "/6/lists"), ("luna-client-address", FORGED))
+    metadata = (*account.metadata, ("luna-request-id", marked), *said, *key)
+    with service.channel() as channel:
+        call = channel.unary_unary("/luna.facade.Lists/CreateList")
+        call(HttpBody(content_type="application/json", data=b"{}").SerializeToString(), metadata=metadata, timeout=30)
     (entry,) = await with_id(trail, marked)
     assert entry.address == LOOPBACK
 

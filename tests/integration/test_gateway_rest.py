@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -20,14 +21,15 @@ from luna.v6 import attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, samples_p
 from gateway.edge import render
 from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
-from server.rpc.calls import Context
+from server.rpc.calls import Context, current
 from server.settings import Settings
-from tests.edge import ENVOY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, services
+from tests.edge import ENVOY, KEY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, services
 
 ID = "2c7e4b3a-6f0d-4a0e-9c4b-0d1e2f3a4b5c"
 OTHER = "11111111-1111-4111-8111-111111111111"
 FACE = f"/6/faces/{ID}"
 JSON = {"content-type": "application/json"}
+LOOPBACK = "127.0.0.1"
 SAMPLE = bytes(range(256)) * 5000
 JPEG = {"content-type": "image/jpeg"}
 REQUEST_ID = re.compile(r"\d{10},[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -174,9 +176,14 @@ async def test_options_needs_no_authorization(rest: Rest) -> None:
     assert (await rest.ask("OPTIONS", "*", authorized=False)).json["error_code"] == 12013
 
 
-@pytest.mark.parametrize("verb", ["GET", "OPTIONS"])
-async def test_a_redirect_keeps_the_query(rest: Rest, verb: str) -> None:
-    got = await rest.ask(verb, "/healthcheck?include_luna_services=1&x=%20", authorized=False)
+async def test_a_path_that_redirects_tells_its_methods_like_any_other(rest: Rest) -> None:
+    for path in ("/healthcheck", "/healthcheck?x=1", "/docs/dev"):
+        got = await rest.ask("OPTIONS", path, authorized=False)
+        assert (got.status, got.json, got.headers["allow"]) == (200, {}, "GET, OPTIONS")
+
+
+async def test_a_redirect_keeps_the_query(rest: Rest) -> None:
+    got = await rest.ask("GET", "/healthcheck?include_luna_services=1&x=%20", authorized=False)
     assert (got.status, got.headers["location"]) == (302, "/6/healthcheck?include_luna_services=1&x=%20")
     assert got.data == b""
 
@@ -250,6 +257,23 @@ async def test_a_native_call_of_the_facade_passes_the_same_checks(rest: Rest) ->
             assert dict(await reply.initial_metadata())["x-http-status"] == status
             await reply
     assert rest.canned.asked == []
+
+
+@pytest.mark.parametrize(("key", "seen"), [(KEY, "127.0.0.2"), (KEY + "x", LOOPBACK), (None, LOOPBACK)])
+async def test_the_address_of_a_client_is_believed_of_envoy_with_the_key(
+    rest: Rest, key: str | None, seen: str
+) -> None:
+    found: list[tuple[str, bool]] = []
+
+    async def looks(request: Message, context: Context) -> Message:
+        found.append((current().address, "luna-edge-key" in current().headers))
+        return faces_pb2.Face()
+
+    rest.canned.answers["GetFace"] = looks
+    async with envoy([rest.port], key=key) as edge:
+        got = await replace(edge, source="127.0.0.2").ask("GET", FACE, headers={"luna-edge-key": "x" * 16})
+    assert got.status == 200
+    assert found == [(seen, False)]
 
 
 async def test_bodies_may_come_in_chunks(rest: Rest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import os
 import random
 import signal
@@ -10,12 +12,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from uuid import UUID
 
 import grpc
 import pytest
 import requests
 from luna.v6 import accounts_pb2, accounts_pb2_grpc
+from pydantic import SecretStr
 
+from server import settings
+from storage.audit import PostgresAuditTrail
+from storage.database import Database
+from storage.embedded.postgres import EmbeddedPostgres
 from tests.robustness.client import Client, client, person
 from tests.robustness.faults import pids, until
 from tests.service import Account, Service, running
@@ -67,6 +75,27 @@ def test_a_face_is_found_by_the_very_next_search_through_the_other_server(client
     for one in clients:
         assert all(face_id not in one.search(person(seed)) for seed, face_id in gone[::10])
         assert all(one.search(person(seed), limit=1) == [face_id] for seed, face_id in there[::10])
+
+
+def test_each_server_knows_a_client_by_the_address_that_envoy_saw(pair: Service) -> None:
+    """Envoy comes from 127.0.0.1, and the client from another address of this machine."""
+    account = pair.account()
+    for _ in range(8):
+        connection = http.client.HTTPConnection("127.0.0.1", pair.rest_port, source_address=("127.0.0.2", 0))
+        authorization = {"Authorization": account.metadata[0][1], "Content-Type": "application/json"}
+        connection.request("POST", "/6/lists", b"{}", authorization)
+        assert connection.getresponse().status == 201
+        connection.close()
+    assert asyncio.run(_addresses(pair, account)) == ["127.0.0.2"] * 8
+
+
+async def _addresses(service: Service, account: Account) -> list[str]:
+    database = Database(SecretStr(EmbeddedPostgres(service.data).url), settings.Database(pool_size=1))
+    try:
+        entries = await PostgresAuditTrail(database).newest(UUID(account.account_id), 100)
+    finally:
+        await database.close()
+    return [entry.address for entry in entries]
 
 
 def test_searches_of_many_see_what_was_written_just_before_each(pair: Service) -> None:

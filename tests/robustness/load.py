@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -9,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import asyncpg
 import grpc
 import requests
 
+from storage.embedded.postgres import EmbeddedPostgres
 from tests.robustness.client import Client, client, person
 from tests.service import Account, Service
 
@@ -61,7 +64,8 @@ class Load:
                 thread.join(60)
 
     def verify(self) -> None:
-        """Hold the service to all that it has acknowledged."""
+        """Hold the service to all that it has acknowledged, and its audit trail to all that is there."""
+        assert asyncio.run(unseen(self._service)) == []
         with client(self._service, self._account) as one:
             promised = self.promises
             assert promised.lies == []
@@ -154,6 +158,29 @@ class Load:
                     else:
                         self.promises.failures += 1
                 time.sleep(0.05)
+
+
+async def unseen(service: Service) -> list[tuple[str, str]]:
+    """Faces and lists that are there, or have been deleted, without an entry of the audit trail that tells of it."""
+    made = """
+        SELECT '{0}', {0}_id::text FROM {0}s WHERE NOT EXISTS (
+            SELECT FROM audit WHERE method LIKE '%.Create{1}' AND objects @> ARRAY[{0}_id])
+    """
+    deleted = """
+        SELECT 'deleted face', made.objects[cardinality(made.objects)]::text FROM audit AS made
+        WHERE made.method LIKE '%.CreateFace' AND NOT EXISTS (
+            SELECT FROM faces WHERE face_id = made.objects[cardinality(made.objects)]
+        ) AND NOT EXISTS (
+            SELECT FROM audit AS later WHERE later.method LIKE '%.DeleteFace%'
+            AND later.objects @> ARRAY[made.objects[cardinality(made.objects)]])
+    """
+    connection = await asyncpg.connect(EmbeddedPostgres(service.data).url)
+    try:
+        await connection.execute("CREATE INDEX IF NOT EXISTS test_audit_objects ON audit USING gin (objects)")
+        statements = (made.format("face", "Face"), made.format("list", "List"), deleted)
+        return [(row[0], row[1]) for one in statements for row in await connection.fetch(one)]
+    finally:
+        await connection.close()
 
 
 def sample(known: dict[str, int], count: int) -> list[tuple[str, int]]:

@@ -96,7 +96,8 @@ class ListsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLists(self, request, context):
-        """Delete several lists, all or none. Errors: LISTS_NOT_FOUND.
+        """Delete several lists, all or none. Where their faces go too, a token must be allowed to delete faces.
+        Errors: LISTS_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +125,8 @@ class ListsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteList(self, request, context):
-        """Delete a list, and with it its faces where asked for. Errors: LIST_NOT_FOUND.
+        """Delete a list, and with it its faces where asked for. A token must be allowed to delete faces then.
+        Errors: LIST_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

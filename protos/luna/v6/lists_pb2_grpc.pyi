@@ -38,7 +38,9 @@ class ListsStub:
     ListLists: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListListsRequest, _lists_pb2.ListListsResponse]
     """A page of lists: newest first, or by ascending list_id where the filter bounds it."""
     DeleteLists: _grpc.UnaryUnaryMultiCallable[_lists_pb2.DeleteListsRequest, _lists_pb2.DeleteListsResponse]
-    """Delete several lists, all or none. Errors: LISTS_NOT_FOUND."""
+    """Delete several lists, all or none. Where their faces go too, a token must be allowed to delete faces.
+    Errors: LISTS_NOT_FOUND.
+    """
     CountLists: _grpc.UnaryUnaryMultiCallable[_lists_pb2.CountListsRequest, _lists_pb2.CountListsResponse]
     """How many lists pass a filter."""
     GetList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.GetListRequest, _lists_pb2.List]
@@ -46,7 +48,9 @@ class ListsStub:
     UpdateList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.UpdateListRequest, _lists_pb2.UpdateListResponse]
     """Change a list. Errors: LIST_NOT_FOUND."""
     DeleteList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.DeleteListRequest, _lists_pb2.DeleteListResponse]
-    """Delete a list, and with it its faces where asked for. Errors: LIST_NOT_FOUND."""
+    """Delete a list, and with it its faces where asked for. A token must be allowed to delete faces then.
+    Errors: LIST_NOT_FOUND.
+    """
     UpdateListFaces: _grpc.UnaryUnaryMultiCallable[_lists_pb2.UpdateListFacesRequest, _lists_pb2.UpdateListFacesResponse]
     """Put faces into a list or take them out, all or none. Searches know it from the moment this is answered.
     Attaching twice is fine, and so is detaching a face that is not in the list.
@@ -63,7 +67,9 @@ class ListsAsyncStub(ListsStub):
     ListLists: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListListsRequest, _lists_pb2.ListListsResponse]  # type: ignore[assignment]
     """A page of lists: newest first, or by ascending list_id where the filter bounds it."""
     DeleteLists: _aio.UnaryUnaryMultiCallable[_lists_pb2.DeleteListsRequest, _lists_pb2.DeleteListsResponse]  # type: ignore[assignment]
-    """Delete several lists, all or none. Errors: LISTS_NOT_FOUND."""
+    """Delete several lists, all or none. Where their faces go too, a token must be allowed to delete faces.
+    Errors: LISTS_NOT_FOUND.
+    """
     CountLists: _aio.UnaryUnaryMultiCallable[_lists_pb2.CountListsRequest, _lists_pb2.CountListsResponse]  # type: ignore[assignment]
     """How many lists pass a filter."""
     GetList: _aio.UnaryUnaryMultiCallable[_lists_pb2.GetListRequest, _lists_pb2.List]  # type: ignore[assignment]
@@ -71,7 +77,9 @@ class ListsAsyncStub(ListsStub):
     UpdateList: _aio.UnaryUnaryMultiCallable[_lists_pb2.UpdateListRequest, _lists_pb2.UpdateListResponse]  # type: ignore[assignment]
     """Change a list. Errors: LIST_NOT_FOUND."""
     DeleteList: _aio.UnaryUnaryMultiCallable[_lists_pb2.DeleteListRequest, _lists_pb2.DeleteListResponse]  # type: ignore[assignment]
-    """Delete a list, and with it its faces where asked for. Errors: LIST_NOT_FOUND."""
+    """Delete a list, and with it its faces where asked for. A token must be allowed to delete faces then.
+    Errors: LIST_NOT_FOUND.
+    """
     UpdateListFaces: _aio.UnaryUnaryMultiCallable[_lists_pb2.UpdateListFacesRequest, _lists_pb2.UpdateListFacesResponse]  # type: ignore[assignment]
     """Put faces into a list or take them out, all or none. Searches know it from the moment this is answered.
     Attaching twice is fine, and so is detaching a face that is not in the list.
@@ -103,7 +111,9 @@ class ListsServicer(metaclass=_abc_1.ABCMeta):
         request: _lists_pb2.DeleteListsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lists_pb2.DeleteListsResponse, _abc.Awaitable[_lists_pb2.DeleteListsResponse]]:
-        """Delete several lists, all or none. Errors: LISTS_NOT_FOUND."""
+        """Delete several lists, all or none. Where their faces go too, a token must be allowed to delete faces.
+        Errors: LISTS_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def CountLists(
@@ -135,7 +145,9 @@ class ListsServicer(metaclass=_abc_1.ABCMeta):
         request: _lists_pb2.DeleteListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lists_pb2.DeleteListResponse, _abc.Awaitable[_lists_pb2.DeleteListResponse]]:
-        """Delete a list, and with it its faces where asked for. Errors: LIST_NOT_FOUND."""
+        """Delete a list, and with it its faces where asked for. A token must be allowed to delete faces then.
+        Errors: LIST_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def UpdateListFaces(

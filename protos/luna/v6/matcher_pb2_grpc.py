@@ -55,7 +55,8 @@ class MatcherServicer:
         """Search candidates for each reference. The answer is exact: what was stored before the call began is in it, and
         what was deleted is not, whichever server answers.
 
-        Filters that select nothing give an empty result. A reference that is not there fails the whole call.
+        Filters that select nothing give an empty result. A reference that is not there fails the whole call. A token needs
+        `matching` on each kind of candidates, and without candidates on each kind of references by id.
         Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES,
         DESCRIPTOR_NOT_FOUND, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
         BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from server.domain.accounts import Account, AccountType
-from server.domain.audit import AuditEntry
+from server.domain.audit import AuditEntry, Change
 from storage.accounts import PostgresAccountStore
 from storage.audit import PostgresAuditTrail
 from storage.database import Database
@@ -40,14 +40,14 @@ def trail(database: Database) -> PostgresAuditTrail:
     ids=["plain", "token", "nobody", "many objects in their order", "odd texts"],
 )
 async def test_an_entry_comes_back_as_it_was(trail: PostgresAuditTrail, entry: AuditEntry) -> None:
-    await trail.add(entry)
+    await trail.complete(Change(entry))
     assert await trail.newest(None, 10) == [entry]
 
 
 async def test_the_newest_come_first_whatever_a_clock_says(trail: PostgresAuditTrail) -> None:
     made = [an_entry(value, time=NOW - timedelta(hours=value)) for value in range(1, 6)]
     for entry in made:
-        await trail.add(entry)
+        await trail.complete(Change(entry))
     assert await trail.newest(None, 10) == made[::-1]
     assert await trail.newest(None, 2) == [made[4], made[3]]
     assert await trail.newest(None, 0) == []
@@ -56,7 +56,7 @@ async def test_the_newest_come_first_whatever_a_clock_says(trail: PostgresAuditT
 async def test_the_newest_of_one_account_are_its_own_alone(trail: PostgresAuditTrail) -> None:
     ours, theirs, nobodys = an_entry(1), an_entry(2, THEIRS), an_entry(3, None)
     for entry in (ours, theirs, nobodys, ours):
-        await trail.add(entry)
+        await trail.complete(Change(entry))
     assert await trail.newest(OURS, 10) == [ours, ours]
     assert await trail.newest(OURS, 1) == [ours]
     assert await trail.newest(THEIRS, 10) == [theirs]
@@ -65,7 +65,7 @@ async def test_the_newest_of_one_account_are_its_own_alone(trail: PostgresAuditT
 
 async def test_entries_that_are_made_at_once_are_all_kept(trail: PostgresAuditTrail) -> None:
     made = [an_entry(value) for value in range(1, 61)]
-    await asyncio.gather(*(trail.add(entry) for entry in made))
+    await asyncio.gather(*(trail.complete(Change(entry)) for entry in made))
     kept = await trail.newest(None, 100)
     assert len(kept) == len(made)
     assert {entry.objects for entry in kept} == {entry.objects for entry in made}
@@ -75,7 +75,7 @@ async def test_entries_outlive_the_account_that_they_tell_of(
     trail: PostgresAuditTrail, accounts: PostgresAccountStore, database: Database
 ) -> None:
     await accounts.add(Account(OURS, "a@b.cd", "$argon2id$x", AccountType.USER, "", NOW, NOW))
-    await trail.add(an_entry(1))
+    await trail.complete(Change(an_entry(1)))
     async with database.transaction() as connection:
         await connection.execute(text("DELETE FROM accounts"))
     assert await trail.newest(OURS, 10) == [an_entry(1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.accounts import Account, AccountChanges, AccountType
 from server.domain.attributes import AttributeContent, FaceAttribute, TemporaryAttribute
-from server.domain.audit import AuditEntry
+from server.domain.audit import AuditEntry, Change, in_progress
 from server.domain.descriptors import Descriptor
 from server.domain.faces import Face, FaceChanges, FaceFilter, NewFace, Page
 from server.domain.samples import Sample, SampleType
@@ -295,8 +295,23 @@ class MemoryTrail:
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
 
-    async def add(self, entry: AuditEntry) -> None:
-        self.entries.append(entry)
+    async def begin(self, objects: Iterable[UUID] = ()) -> None:
+        change = in_progress()
+        if change is not None:
+            change.ahead = True
+            self._write(change, change.missing(objects), done=False)
+
+    async def complete(self, change: Change, objects: Iterable[UUID] = ()) -> None:
+        self._write(change, change.missing(objects), done=True)
+        change.ahead = False
+
+    def _write(self, change: Change, objects: tuple[UUID, ...], *, done: bool) -> None:
+        if change.row is None:
+            change.row = len(self.entries)
+            self.entries.append(replace(change.entry, done=done))
+        before = self.entries[change.row]
+        self.entries[change.row] = replace(before, objects=before.objects + objects, done=done)
+        change.keep(objects)
 
     async def newest(self, account_id: UUID | None, limit: int) -> list[AuditEntry]:
         return [one for one in reversed(self.entries) if account_id in {None, one.account_id}][:limit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID, uuid4
@@ -26,17 +26,17 @@ from luna.v6 import (
 from server.application import SERVICES
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
-from server.domain.audit import AuditEntry
+from server.domain.audit import AuditEntry, Change, announced, in_progress
 from server.domain.passwords import Passwords
 from server.domain.permissions import Permissions
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
-from server.errors import DeadlineExceeded
-from server.rpc.audit import entry_of
+from server.errors import DeadlineExceeded, Unavailable
+from server.rpc.audit import change_of, objects_of
 from server.rpc.authorization import Authorizer
 from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
-from server.rpc.methods import Method
+from server.rpc.methods import Behaviour, Method
 
 ACCOUNT = Principal(UUID(int=1), AccountType.USER)
 MOST = 1000
@@ -54,9 +54,16 @@ def entry(
     name: str, request: Message, response: Message, caller: Principal | None = ACCOUNT, address: str = "192.0.2.7"
 ) -> AuditEntry:
     service, _, method = name.partition(".")
-    return entry_of(
-        Method(SERVICES[service].methods_by_name[method], nobody), request, response, caller, address, "1,request"
-    )
+    return whole(Method(SERVICES[service].methods_by_name[method], nobody), request, response, caller, address)
+
+
+def whole(
+    method: Method, request: Message, response: Message, caller: Principal | None = ACCOUNT, address: str = "192.0.2.7"
+) -> AuditEntry:
+    """The entry of a call as it is in the end."""
+    change = change_of(method, request, caller, address, "1,request")
+    missing = change.missing(objects_of(response))
+    return dataclasses.replace(change.entry, objects=change.entry.objects + missing)
 
 
 def objects(one: AuditEntry) -> list[int]:
@@ -144,7 +151,7 @@ def test_the_ids_of_request_and_response_are_taken_once_and_in_order(
 )
 def test_texts_and_bytes_are_never_taken_even_where_they_look_like_ids(name: str, request_: Message) -> None:
     method = Method(SERVICES[name.partition(".")[0]].methods_by_name[name.partition(".")[2]], nobody)
-    one = entry_of(method, request_, method.output._concrete_class(), ACCOUNT, "", "1")
+    one = whole(method, request_, method.output._concrete_class())
     assert one.objects == ()
 
 
@@ -178,7 +185,7 @@ def test_the_ids_of_every_method_that_changes_data_can_be_taken() -> None:
         request, response = method.request_type(), method.output._concrete_class()
         for message in (request, response):
             fill(message)
-        entry_of(method, request, response, ACCOUNT, "", "1")
+        assert len(whole(method, request, response).objects) <= 1
 
 
 def fill(message: Message, depth: int = 3) -> None:
@@ -202,16 +209,16 @@ def fill(message: Message, depth: int = 3) -> None:
 class SlowTrail(MemoryTrail):
     """A trail that takes its time."""
 
-    async def add(self, entry: AuditEntry) -> None:
+    async def complete(self, change: Change, objects: Iterable[UUID] = ()) -> None:
         await asyncio.sleep(0.1)
-        await super().add(entry)
+        await super().complete(change, objects)
 
 
 @dataclasses.dataclass
 class Remaining:
     """What the dispatcher asks of a call's context."""
 
-    seconds: float | None
+    seconds: float | None = None
 
     def peer(self) -> str:
         return "ipv4:192.0.2.7:1"
@@ -220,25 +227,122 @@ class Remaining:
         return self.seconds
 
 
-@pytest.mark.parametrize("seconds", [0.02, None], ids=["deadline", "cancellation"])
-async def test_a_change_is_remembered_though_nobody_waits_for_its_answer(seconds: float | None) -> None:
-    async def changes(request: object, context: object) -> Message:
-        return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+@dataclasses.dataclass
+class Caller:
+    """Calls one method of a dispatcher, which anyone may call and which changes data."""
 
-    trail, accounts, passwords = SlowTrail(), MemoryAccounts(), Passwords(0)
+    trail: MemoryTrail
+    dispatcher: Dispatcher
+
+    async def call(self, changes: Behaviour, seconds: float | None = None) -> Message:
+        body = accounts_pb2.CreateAccountRequest(login="a@b.cd", password="password", account_type=1)
+        method = Method(SERVICES["Accounts"].methods_by_name["CreateAccount"], changes)
+        context = cast("Context", Remaining(seconds))
+        return await self.dispatcher.call(method, body, context, headers={}, request_id="1")
+
+    @property
+    def entries(self) -> list[tuple[list[int], bool]]:
+        """The ids of each entry, and whether it is done."""
+        return [(objects(one), one.done) for one in self.trail.entries]
+
+
+@pytest.fixture(params=[MemoryTrail])
+def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    trail, accounts, passwords = request.param(), MemoryAccounts(), Passwords(0)
     registry = AccountRegistry(accounts, passwords, MemoryFailures(), open_registration=True)
     authorizer = Authorizer(registry, TokenRegistry(MemoryTokens(), accounts), account_header=False)
-    method = Method(SERVICES["Accounts"].methods_by_name["CreateAccount"], changes)
-    body = accounts_pb2.CreateAccountRequest(login="a@b.cd", password="password", account_type=1)
-    call = asyncio.create_task(
-        Dispatcher({}, authorizer, trail).call(
-            method, body, cast("Context", Remaining(seconds)), headers={}, request_id="1"
-        )
-    )
+    yield Caller(trail, Dispatcher({}, authorizer, trail))
+    passwords.close()
+
+
+async def creates(request: object, context: object) -> Message:
+    return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+
+
+@pytest.mark.parametrize("caller", [SlowTrail], indirect=True)
+@pytest.mark.parametrize("seconds", [0.02, None], ids=["deadline", "cancellation"])
+async def test_an_entry_is_completed_though_nobody_waits_for_the_answer(caller: Caller, seconds: float | None) -> None:
+    call = asyncio.create_task(caller.call(creates, seconds))
     await asyncio.sleep(0.05)
     call.cancel()
     with pytest.raises((DeadlineExceeded, asyncio.CancelledError)):
         await call
     await asyncio.sleep(0.2)
-    assert [objects(entry) for entry in trail.entries] == [[5]]
-    passwords.close()
+    assert caller.entries == [([5], True)]
+
+
+async def test_a_change_is_announced_while_it_is_made_to_every_task_and_not_longer(caller: Caller) -> None:
+    seen: list[Change | None] = []
+
+    async def looks() -> None:
+        seen.append(in_progress())
+
+    async def changes(request: object, context: object) -> Message:
+        await looks()
+        await asyncio.create_task(looks())
+        return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+
+    await caller.call(changes)
+    await looks()
+    assert seen[0] is not None
+    assert seen == [seen[0], seen[0], None]
+
+
+async def test_what_was_committed_with_its_entry_is_not_written_again(caller: Caller) -> None:
+    async def commits(request: object, context: object) -> Message:
+        change = in_progress()
+        assert change is not None
+        change.keep([UUID(int=5)])
+        return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+
+    await caller.call(commits)
+    assert caller.entries == []
+
+
+async def test_what_was_written_ahead_is_done_once_the_call_succeeds(caller: Caller) -> None:
+    async def writes_ahead(request: object, context: object) -> Message:
+        await caller.trail.begin([UUID(int=5)])
+        assert caller.entries == [([5], False)]
+        return accounts_pb2.CreateAccountResponse(account_id=ids(5)[0])
+
+    await caller.call(writes_ahead)
+    assert caller.entries == [([5], True)]
+
+
+async def test_what_was_written_ahead_stays_unknown_where_the_call_fails(caller: Caller) -> None:
+    async def fails(request: object, context: object) -> Message:
+        await caller.trail.begin([UUID(int=5)])
+        raise Unavailable(component="Redis")
+
+    with pytest.raises(Unavailable):
+        await caller.call(fails)
+    assert caller.entries == [([5], False)]
+
+
+async def test_a_call_that_fails_leaves_nothing(caller: Caller) -> None:
+    async def fails(request: object, context: object) -> Message:
+        raise Unavailable(component="PostgreSQL")
+
+    with pytest.raises(Unavailable):
+        await caller.call(fails)
+    assert caller.entries == []
+
+
+def test_a_change_knows_what_its_entry_lacks() -> None:
+    first = [UUID(int=number) for number in range(1, 4)]
+    entry = AuditEntry(datetime.now(UTC), None, None, "m", tuple(first), "", "")
+    change = Change(entry)
+    assert not change.safe
+    assert change.missing([UUID(int=9), first[0], UUID(int=9)]) == (UUID(int=9),)
+    change.keep([UUID(int=9)])
+    assert change.safe
+    assert change.missing([UUID(int=9), UUID(int=10)]) == (UUID(int=10),)
+    assert len(change.missing(UUID(int=number) for number in range(100, 3000))) == MOST - 4
+
+
+async def test_without_a_change_in_progress_nothing_is_announced() -> None:
+    assert in_progress() is None
+    change = Change(AuditEntry(datetime.now(UTC), None, None, "m", (), "", ""))
+    with announced(change):
+        assert in_progress() is change
+    assert in_progress() is None
