@@ -18,7 +18,7 @@ application = typer.Typer(
 )
 config = typer.Typer(help="The settings.", no_args_is_help=True)
 models = typer.Typer(help="Model packs.", no_args_is_help=True)
-bench = typer.Typer(help="Measurements against a running service.", no_args_is_help=True)
+bench = typer.Typer(help="Measurements of accuracy and speed.", no_args_is_help=True)
 application.add_typer(config, name="config")
 application.add_typer(models, name="models")
 application.add_typer(bench, name="bench")
@@ -88,6 +88,27 @@ def audit(
     from server.commands.audit import run
 
     raise typer.Exit(run(load_settings(), account, limit))
+
+
+@bench.command()
+def engine(
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="Photograph with a face, may be repeated; public-domain ones if none.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.6, help="How long each row of the table is measured.")] = 3.0,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, max=256, help="Callers, may be repeated; 1, 2, 4, 8, 16, 32 if none.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="gRPC port of a service on this machine to measure as well.")] = "",
+    login: Login = "",
+    password: Password = "",
+    out: Annotated[Path | None, typer.Option("--json", help="File for the results as JSON.")] = None,
+) -> None:
+    """Measure the engine in this process, beside its bare networks and other libraries that are installed."""
+    from server.commands.bench_engine import run
+
+    service = (target, credentials(login, password)) if target else None
+    raise typer.Exit(run(load_settings(), photo or [], seconds, concurrency or [1, 2, 4, 8, 16, 32], service, out))
 
 
 @bench.command()
