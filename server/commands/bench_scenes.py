@@ -110,7 +110,7 @@ async def _scene(engine: Engine, photos: Sequence[Photo], count: int) -> bytes:
     for view in _VIEWS:
         image = jpeg(arranged(photos, *_GRIDS[count], view), _QUALITY)
         faces = (await engine.detect(image, _LOOK)).faces
-        if len(faces) == count and min(face.rect.height for face in faces) >= SMALLEST:
+        if len(faces) == count and min(min(face.rect.width, face.rect.height) for face in faces) >= SMALLEST:
             return image
     message = f"the photographs give no picture of {WIDTH}x{HEIGHT} in which exactly {count} faces are found"
     raise NoScene(message)

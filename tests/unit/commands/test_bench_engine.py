@@ -49,7 +49,7 @@ async def test_scenes_have_the_size_and_exactly_the_faces_that_they_are_named_fo
         assert picture.shape == (HEIGHT, WIDTH, 3)
         faces = (await engine.detect(image)).faces
         assert len(faces) == count
-        assert min(face.rect.height for face in faces) >= SMALLEST
+        assert min(min(face.rect.width, face.rect.height) for face in faces) >= SMALLEST
 
 
 async def test_scenes_are_made_of_a_given_photograph(engine: DefaultEngine, tmp_path: Path) -> None:
