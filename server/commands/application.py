@@ -118,11 +118,35 @@ def lfw(
     login: Login = "",
     password: Password = "",
     limit: Annotated[int, typer.Option(help="Use only so many pairs of each fold; 0 is all.")] = 0,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Without a service: every descriptor version of the installed packs.")
+    ] = False,
 ) -> None:
     """Verify LFW pairs through the API and report accuracy, AUC and TAR at FAR."""
     from server.commands.bench_lfw import run
 
+    if in_process:
+        from server.commands.bench_versions import run as run_in_process
+
+        raise typer.Exit(run_in_process(load_settings(), pairs, limit))
     raise typer.Exit(run(target, credentials(login, password), pairs, limit))
+
+
+@bench.command()
+def detection(
+    images: Annotated[Path, typer.Option(help="Folder of images; those in folders below it are used as well.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns filename (below the folder) and faces.")
+    ] = None,
+    min_face: Annotated[
+        list[int] | None, typer.Option(min=20, max=1000, help="Smallest face, may be repeated; the setting if none.")
+    ] = None,
+) -> None:
+    """Count detections in images, and recall and false positives where the faces in them have been counted."""
+    from server.commands.bench_detection import run
+
+    settings = load_settings()
+    raise typer.Exit(run(settings, images, truth, min_face or [settings.engine.min_face]))
 
 
 @config.command()

@@ -89,11 +89,9 @@ class _Flood:
 
     async def run(self) -> Report:
         order = self._order
-        # connections of one process would share one, if their arguments were the same
-        channels = [
-            grpc.aio.insecure_channel(order.target, options=[("luna.connection", number)])
-            for number in range(order.connections)
-        ]
+        # otherwise the channels of a process would share one connection
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [grpc.aio.insecure_channel(order.target, options=options) for _ in range(order.connections)]
         methods = [channel.unary_unary(METHOD) for channel in channels]
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         begin = time.perf_counter()
