@@ -39,6 +39,7 @@ from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.health import Health
+from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
@@ -214,7 +215,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
-        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database))
+        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database), Admission(engine.places))
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 from pathlib import Path
 
 import cv2
@@ -75,8 +74,9 @@ def measure(service: Service, seconds: float, times: float, console: Console) ->
         f"goodput {report.goodput:.1f}/s, {report.goodput / peak.goodput:.2f} of the peak\n"
         f"refusals, ms: {milliseconds(report.refusals)}; served, ms: {milliseconds(report.answers)}\n"
         f"the client was late by, ms: {milliseconds(report.late)}; server {share:.2f} of {os.cpu_count()} cores\n"
-        f"health: {serving} of {len(watch.serving)} answers SERVING, median {1000 * statistics.median(watch.health_seconds):.0f}"
-        f" ms, p99 {1000 * percentile(watch.health_seconds, 0.99):.0f} ms; REST's healthcheck {set(watch.healthy)}; "
+        f"health: {serving} of {len(watch.serving)} answers SERVING, ms: p50 "
+        f"{1000 * percentile(watch.health_seconds, 0.5):.0f}, p99 {1000 * percentile(watch.health_seconds, 0.99):.0f}; "
+        f"REST's healthcheck {set(watch.healthy)}; "
         f"REST's detector {sorted({status for status, _ in watch.detector})}; problems {watch.problems}"
     )
 

@@ -141,7 +141,7 @@ class _Flood:
         except grpc.aio.AioRpcError as error:
             taken = time.perf_counter() - began
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                self._others[error.code().name] += 1
+                self._others[f"{error.code().name}: {error.details()}"] += 1
                 return
             self._refusals.append(taken)
             self._with_retry_info += _has_retry_info(error)
