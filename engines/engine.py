@@ -60,6 +60,11 @@ class DefaultEngine:
         """Name of the runtime and its device."""
         return self._runtime.name
 
+    @property
+    def places(self) -> int:
+        """Images that it works on and keeps waiting at the most; further ones are refused."""
+        return self._limiter.workers + self._settings.max_queue
+
     async def start(self) -> None:
         """Load the networks and prove on an empty picture that each gives what it should.
 

@@ -39,6 +39,7 @@ from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.health import Health
+from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
@@ -215,7 +216,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
-        dispatcher = Dispatcher(methods, authorizer, trail)
+        dispatcher = Dispatcher(methods, authorizer, trail, Admission(engine.places))
         server = grpc.aio.server(options=_options(settings))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""

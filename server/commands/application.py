@@ -18,7 +18,7 @@ application = typer.Typer(
 )
 config = typer.Typer(help="The settings.", no_args_is_help=True)
 models = typer.Typer(help="Model packs.", no_args_is_help=True)
-bench = typer.Typer(help="Measurements against a running service.", no_args_is_help=True)
+bench = typer.Typer(help="Measurements of accuracy and speed.", no_args_is_help=True)
 application.add_typer(config, name="config")
 application.add_typer(models, name="models")
 application.add_typer(bench, name="bench")
@@ -91,17 +91,62 @@ def audit(
 
 
 @bench.command()
+def engine(
+    photo: Annotated[
+        list[Path] | None, typer.Option(help="Photograph with a face, may be repeated; public-domain ones if none.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.6, help="How long each row of the table is measured.")] = 3.0,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, max=256, help="Callers, may be repeated; 1, 2, 4, 8, 16, 32 if none.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="gRPC port of a service on this machine to measure as well.")] = "",
+    login: Login = "",
+    password: Password = "",
+    out: Annotated[Path | None, typer.Option("--json", help="File for the results as JSON.")] = None,
+) -> None:
+    """Measure the engine in this process, beside its bare networks and other libraries that are installed."""
+    from server.commands.bench_engine import run
+
+    service = (target, credentials(login, password)) if target else None
+    raise typer.Exit(run(load_settings(), photo or [], seconds, concurrency or [1, 2, 4, 8, 16, 32], service, out))
+
+
+@bench.command()
 def lfw(
     pairs: Annotated[Path, typer.Option(help="Folder with LFW's pairs.txt and images.")],
     target: Target = "127.0.0.1:50051",
     login: Login = "",
     password: Password = "",
     limit: Annotated[int, typer.Option(help="Use only so many pairs of each fold; 0 is all.")] = 0,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Without a service: every descriptor version of the installed packs.")
+    ] = False,
 ) -> None:
     """Verify LFW pairs through the API and report accuracy, AUC and TAR at FAR."""
     from server.commands.bench_lfw import run
 
+    if in_process:
+        from server.commands.bench_versions import run as run_in_process
+
+        raise typer.Exit(run_in_process(load_settings(), pairs, limit))
     raise typer.Exit(run(target, credentials(login, password), pairs, limit))
+
+
+@bench.command()
+def detection(
+    images: Annotated[Path, typer.Option(help="Folder of images; those in folders below it are used as well.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns filename (below the folder) and faces.")
+    ] = None,
+    min_face: Annotated[
+        list[int] | None, typer.Option(min=20, max=1000, help="Smallest face, may be repeated; the setting if none.")
+    ] = None,
+) -> None:
+    """Count detections in images, and recall and false positives where the faces in them have been counted."""
+    from server.commands.bench_detection import run
+
+    settings = load_settings()
+    raise typer.Exit(run(settings, images, truth, min_face or [settings.engine.min_face]))
 
 
 @config.command()

@@ -51,12 +51,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What became of the images: descriptors by path, those without a detection, and the time in seconds."""
+    """What became of the images: descriptors by path, those without a detection, the time in seconds, and the way."""
 
     descriptors: Mapping[str, bytes]
     version: int
     undetected: tuple[str, ...]
     seconds: float
+    way: str = f"through detector and extractor, {IN_FLIGHT} calls in flight"
 
 
 def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> int:
@@ -207,7 +208,7 @@ def report(pairs: Sequence[Pair], described: Described, similarities: Floats) ->
         f"failures   {int(np.isnan(similarities).sum())} pairs without a detection, counted as errors",
         f"images     {images}, {len(described.undetected)} without a detection",
         f"speed      {described.seconds:.1f} s for all images, {images / described.seconds:.1f} images/s "
-        f"through detector and extractor, {IN_FLIGHT} calls in flight",
+        f"{described.way}",
         f"descriptor version {described.version}",
     ]
     lines += [f"           no face found in {path}" for path in described.undetected[:10]]

@@ -1,19 +1,23 @@
 """The one way that every unary call goes, native or from REST.
 
-who calls, and may they -> defaults and limits -> the servicer, with its change announced -> what the audit trail still
-lacks, all under the call's deadline
+is there a place -> who calls, and may they -> defaults and limits -> the servicer, with its change announced ->
+what the audit trail still lacks
+
+All under the call's deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
 from server.domain.audit import AuditTrail, Change, announced
 from server.errors import DeadlineExceeded, Internal, LunaError
+from server.rpc.admission import Admission
 from server.rpc.audit import change_of, objects_of
 from server.rpc.authorization import Authorizer, permit
 from server.rpc.calls import Call, Context, RestOrigin, address_of, enter
@@ -24,10 +28,24 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Calls the methods of `luna.v6`."""
+    """Calls the methods of `luna.v6`.
 
-    def __init__(self, methods: Mapping[str, Method], authorizer: Authorizer, audit: AuditTrail) -> None:
+    Args:
+        methods: by full name.
+        authorizer: tells who calls.
+        audit: remembers changes.
+        admission: bounds the calls with images; without it there is no bound.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        authorizer: Authorizer,
+        audit: AuditTrail,
+        admission: Admission | None = None,
+    ) -> None:
         self.methods = methods
+        self._admission = admission or Admission(sys.maxsize)
         self._authorizer = authorizer
         self._audit = audit
         self._completing: set[asyncio.Task[None]] = set()
@@ -49,20 +67,21 @@ class Dispatcher:
         """
         address = address_of(context, headers, rest)
         try:
-            async with asyncio.timeout(context.time_remaining()):
-                access = method.access
-                caller = await self._authorizer.caller(headers, access, address)
-                if caller is not None and access is not None:
-                    permit(caller, access, request)
-                enter(Call(method.name, request_id, address, headers, caller))
-                validate(request, rest)
-                if access is None or not access.changes:
-                    return await method.behaviour(request, context)
-                change = change_of(method, request, caller, address, request_id)
-                with announced(change):
-                    response = await method.behaviour(request, context)
-                await self._complete(change, response)
-                return response
+            with self._admission.admitted(method):
+                async with asyncio.timeout(context.time_remaining()):
+                    access = method.access
+                    caller = await self._authorizer.caller(headers, access, address)
+                    if caller is not None and access is not None:
+                        permit(caller, access, request)
+                    enter(Call(method.name, request_id, address, headers, caller))
+                    validate(request, rest)
+                    if access is None or not access.changes:
+                        return await method.behaviour(request, context)
+                    change = change_of(method, request, caller, address, request_id)
+                    with announced(change):
+                        response = await method.behaviour(request, context)
+                    await self._complete(change, response)
+                    return response
         except LunaError:
             raise
         except TimeoutError as error:

@@ -1,0 +1,98 @@
+"""What the service still does, and how quickly it refuses, when ten times as much is asked of it as it can do.
+
+    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1]
+
+Starts a service of its own. The peak is that of closed loops with several numbers of callers; then calls are offered at
+a fixed rate, however they are answered. The client runs in another process, but on the same cores: what it and the
+refusals cost is missing from the peak, so that on few cores the ratio is lower than with clients elsewhere. What the
+cores did meanwhile is printed with the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import cv2
+import psutil
+import skimage.data
+from grpc_health.v1 import health_pb2
+from rich.console import Console
+
+from server.commands.bench_load import percentile
+from tests.robustness.flood import Order, Report, flood
+from tests.robustness.watch import watching
+from tests.service import Service, running
+
+CALLERS = (2, 4, 8, 16, 32)
+
+
+def picture() -> bytes:
+    """A photograph of 640x480 with one face, as JPEG."""
+    photo = cv2.resize(skimage.data.astronaut()[:, :, ::-1], (640, 480), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", photo)[1].tobytes()
+
+
+def processors(service: Service) -> float:
+    """Seconds of processor time that the servers have used."""
+    used = (psutil.Process(pid).cpu_times() for pid in service.pids("server"))
+    return sum(times.user + times.system for times in used)
+
+
+def milliseconds(taken: dict[str, float]) -> str:
+    """Percentiles, told."""
+    return ", ".join(f"{name} {1000 * value:.0f}" for name, value in taken.items()) or "none"
+
+
+def measure(service: Service, seconds: float, times: float, console: Console) -> None:
+    """Measure, and print."""
+    account, image = service.account(), picture()
+
+    def order(length: float, **load: float) -> Order:
+        return Order(service.target, account.metadata[0][1], image, length, **load)  # type: ignore[arg-type]
+
+    flood(order(1, callers=4))
+    peak: Report | None = None
+    for callers in CALLERS:
+        used = processors(service)
+        found = flood(order(seconds / 2, callers=callers))
+        share = (processors(service) - used) / found.seconds
+        console.print(
+            f"{callers:3} callers: {found.goodput:6.1f}/s, ms: {milliseconds(found.answers)}; server {share:.2f} cores"
+        )
+        peak = found if peak is None or found.goodput > peak.goodput else peak
+    assert peak is not None
+    used = processors(service)
+    with watching(service, account, image) as watch:
+        report = flood(order(seconds, rate=times * peak.goodput))
+    share = (processors(service) - used) / report.seconds
+    serving = sum(state == health_pb2.HealthCheckResponse.SERVING for state in watch.serving)
+    console.print(
+        f"offered {times * peak.goodput:.0f}/s for {seconds:g} s, sent {report.sent}: {report.results} served, "
+        f"{report.refused} refused, {report.with_retry_info} of them with RetryInfo, others {report.others}\n"
+        f"goodput {report.goodput:.1f}/s, {report.goodput / peak.goodput:.2f} of the peak\n"
+        f"refusals, ms: {milliseconds(report.refusals)}; served, ms: {milliseconds(report.answers)}\n"
+        f"the client was late by, ms: {milliseconds(report.late)}; server {share:.2f} of {os.cpu_count()} cores\n"
+        f"health: {serving} of {len(watch.serving)} answers SERVING, ms: p50 "
+        f"{1000 * percentile(watch.health_seconds, 0.5):.0f}, p99 {1000 * percentile(watch.health_seconds, 0.99):.0f}; "
+        f"REST's healthcheck {set(watch.healthy)}; "
+        f"REST's detector {sorted({status for status, _ in watch.detector})}; problems {watch.problems}"
+    )
+
+
+def main() -> None:
+    """Start a service and measure it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--times", type=float, default=10)
+    parser.add_argument("--servers", type=int, default=1)
+    arguments = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    with running(arguments.servers) as service:
+        console.print(f"server processes {service.pids('server')}, data in {Path(service.data)}")
+        measure(service, arguments.seconds, arguments.times, console)
+
+
+if __name__ == "__main__":
+    main()
