@@ -151,7 +151,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
     Raises:
         NotConfigured: an address is missing.
-        PackMissing, PackDamaged: the model pack cannot be used.
+        PackMissing, PackDamaged: a model pack cannot be used.
     """
     async with AsyncExitStack() as stack:
         database = Database(
@@ -166,8 +166,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         passwords = Passwords(settings.access.password_cache_seconds)
         stack.callback(passwords.close)
 
-        pack = await asyncio.to_thread(load, settings.models_folder, settings.engine.pack)
-        engine = DefaultEngine([pack], settings.engine)
+        packs = [
+            await asyncio.to_thread(load, settings.models_folder, name) for name in dict.fromkeys(settings.engine.packs)
+        ]
+        engine = DefaultEngine(packs, settings.engine)
         await engine.start()
         stack.push_async_callback(engine.close)
         feed = PostgresFaceFeed(database)
