@@ -161,8 +161,7 @@ class Model(Document):
 
     @model_validator(mode="after")
     def _descriptors(self) -> Model:
-        described = self.version is not None and self.dimensions is not None
-        if described != self.task.makes_descriptors:
+        if {self.version is not None, self.dimensions is not None} != {self.task.makes_descriptors}:
             raise ValueError("version and dimensions belong to models of descriptors, and to no others")
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -197,9 +198,8 @@ def test_a_manifest_that_cannot_be_read_is_a_damaged_pack(tmp_path: Path, text: 
 )
 def test_a_model_that_contradicts_itself_is_refused(change: dict[str, object], told: str) -> None:
     model = {"task": "emotions", "adapter": "any", "files": {"network": "a.onnx"}, "licence": "mine", "source": "me"}
-    with pytest.raises(ValueError, match="models") as refused:
+    with pytest.raises(ValueError, match=re.escape(told)):
         Manifest.from_json(json.dumps(document(models=[{**model, **change}])))
-    assert told in str(refused.value)
 
 
 def test_a_pack_reduced_to_a_task_has_the_files_of_that_task(pack: packs.Pack) -> None:
