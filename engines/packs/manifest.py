@@ -73,13 +73,12 @@ class Archive(Document):
 class PackFile(Document):
     """A file of a pack: its name in the folder, its length in bytes, its checksum, and where it comes from.
 
-    `url`, `archive` and `origin` exclude each other. A file without any of them has to be given by the operator. A
-    file without a checksum is accepted only with one that the operator gives.
+    `url`, `archive` and `origin` exclude each other. A file without any of them has to be given by the operator.
     """
 
     name: str
     size: int = Field(gt=0)
-    sha256: str | None = Field(None, pattern=_SHA256)
+    sha256: str = Field(pattern=_SHA256)
     url: str | None = None
     archive: Archive | None = None
     origin: Origin | None = None
@@ -217,8 +216,8 @@ class Manifest(Document):
         return Manifest.model_validate({**self.model_dump(), "files": files, "models": models})
 
     def to_json(self) -> str:
-        """The manifest as it is stored: what is not set is left out."""
-        data = self.model_dump(mode="json", exclude_none=True)
+        """The manifest as it is stored: what has its usual value is left out."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

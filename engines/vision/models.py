@@ -18,7 +18,7 @@ from engines.vision.boxes import squared
 from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.tasks import BodyDetector, BodyEstimator, Describer, FaceDetector, FaceEstimator
 from server.domain.attributes import Ethnicity
-from server.domain.descriptors import SPECS
+from server.domain.descriptors import BODY_SPECS, SPECS, Specs
 from server.domain.vision import (
     WARP_SIZE,
     Accessories,
@@ -113,6 +113,9 @@ def assemble(installed: Sequence[Pack], runtime: Runtime, settings: Engine) -> M
             raise PackDamaged(f"none of the packs {names} has a model for {task.value}")
         return found
 
+    for pack in installed:
+        for model in pack.models(Task.BODY_DESCRIPTOR):
+            _check_layout(Loading(pack, model, networks), BODY_SPECS)
     demographics = settings.demographics
     describers = _describers(installed, networks)
     return Models(
@@ -135,16 +138,25 @@ def assemble(installed: Sequence[Pack], runtime: Runtime, settings: Engine) -> M
     )
 
 
+def _check_layout(loading: Loading, specs: Specs) -> None:
+    """Refuses a version whose layout is another one, or is nobody's.
+
+    Raises:
+        PackDamaged: it is.
+    """
+    layout = specs.get(loading.version)
+    if layout is None or layout.dimensions != loading.dimensions:
+        what = "is not known" if layout is None else f"has {layout.dimensions} dimensions"
+        raise PackDamaged(f"{loading}: version {loading.version} {what} (docs/reference/descriptors.md)")
+
+
 def _describers(installed: Sequence[Pack], networks: Networks) -> dict[int, Describer]:
     """Face descriptors by their version; of two packs with one version, the first one's."""
     found: dict[int, Describer] = {}
     for pack in installed:
         for model in pack.models(Task.FACE_DESCRIPTOR):
             loading = Loading(pack, model, networks)
-            layout = SPECS.get(loading.version)
-            if layout is None or layout.dimensions != model.dimensions:
-                what = "is not known" if layout is None else f"has {layout.dimensions} dimensions"
-                raise PackDamaged(f"{loading}: version {loading.version} {what} (docs/reference/descriptors.md)")
+            _check_layout(loading, SPECS)
             if loading.version not in found:
                 found[loading.version] = adapters.make(adapters.FACE_DESCRIBERS, loading)
     return found

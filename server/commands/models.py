@@ -5,14 +5,21 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from engines.packs.errors import PackError
 from engines.packs.pack import DEFAULT, Pack, load
 from engines.packs.prepare import is_prepared, prepare
+from server.commands.client import complain
 from server.settings import Settings
 
 
-def run(settings: Settings) -> None:
-    """Make the default pack, and see that the other packs that the settings name are there."""
-    ensure(settings, Console())
+def run(settings: Settings) -> int:
+    """Make the default pack, and see that the other packs that the settings name are there. The exit status."""
+    try:
+        ensure(settings, Console())
+    except (PackError, OSError) as error:
+        complain(error)
+        return 1
+    return 0
 
 
 def ensure(settings: Settings, console: Console) -> list[Pack]:
