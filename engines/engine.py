@@ -18,7 +18,7 @@ from engines.vision.models import assemble
 from engines.vision.pipeline import Pipeline
 from server.domain.engine import Look, feature
 from server.domain.vision import BODIES, DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor
-from server.errors import EngineFailure, FeatureOff, Unavailable
+from server.errors import BadQuery, EngineFailure, FeatureOff, Unavailable
 from server.settings import Engine
 
 T = TypeVar("T")
@@ -104,9 +104,13 @@ class DefaultEngine:
 
         Raises:
             WrongSampleSize: the image is not 250x250.
+            BadQuery: liveness is asked for, which needs what is around the face.
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
+        if Estimation.LIVENESS in estimations:
+            message = "liveness cannot be estimated of a face sample: image_type must be 0"
+            raise BadQuery(field=feature(Estimation.LIVENESS), message=message)
         return await self._run(partial(self._ready().inspect, sample, estimations=estimations))
 
     async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:

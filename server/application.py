@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -28,9 +28,11 @@ from pydantic import SecretStr
 from engines.engine import DefaultEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
-from engines.packs.pack import load
+from engines.packs.manifest import Task
+from engines.packs.pack import Pack, load
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
+from server.domain.descriptors import SPECS, Calibration, Specs, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
 from server.domain.matching import Matching
@@ -152,7 +154,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
     Raises:
         NotConfigured: an address is missing.
-        PackMissing, PackDamaged: the model pack cannot be used.
+        PackMissing, PackDamaged: a model pack cannot be used.
     """
     async with AsyncExitStack() as stack:
         database = Database(
@@ -167,8 +169,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         passwords = Passwords(settings.access.password_cache_seconds)
         stack.callback(passwords.close)
 
-        pack = await asyncio.to_thread(load, settings.models_folder, settings.engine.pack)
-        engine = DefaultEngine([pack], settings.engine)
+        packs = [
+            await asyncio.to_thread(load, settings.models_folder, name) for name in dict.fromkeys(settings.engine.packs)
+        ]
+        engine = DefaultEngine(packs, settings.engine)
         await engine.start()
         stack.push_async_callback(engine.close)
         feed = PostgresFaceFeed(database)
@@ -194,7 +198,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
 
         version = engine.descriptor_version
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version)
+        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=_specs(packs))
         health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -228,6 +232,17 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
         yield Application(server, health, serving, port)
+
+
+def _specs(packs: Sequence[Pack]) -> Specs:
+    """The layouts of descriptors with the calibrations in the packs' manifests; the first pack's where several do."""
+    models = [model for pack in packs for model in pack.models(Task.FACE_DESCRIPTOR)]
+    found = {
+        model.version: Calibration(model.calibration.steepness, model.calibration.midpoint)
+        for model in reversed(models)
+        if model.version is not None and model.calibration is not None
+    }
+    return calibrated(SPECS, found)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -6,12 +6,14 @@ Environment variables carry the prefix `LUNA_` and nest by `__`: `LUNA_REST__POR
 
 from __future__ import annotations
 
+import json
 import os
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LUNA_"
 
@@ -87,10 +89,23 @@ class Blobs(Group):
     )
 
 
+def _listed(value: object) -> object:
+    """A list as people write it into the environment: by commas, or as JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 class Engine(Group):
     """The inference engine."""
 
-    pack: str = Field("default", description="Name of the model pack.")
+    packs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("default",),
+        min_length=1,
+        description="Names of the model packs, separated by commas. Where several do the same, the first one does it.",
+    )
     threads: int = Field(1, ge=1, description="Threads of one inference session.")
     workers: int = Field(0, ge=0, description="Images worked on at the same time; 0 is one for each core.")
     max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
@@ -101,6 +116,10 @@ class Engine(Group):
         False,
         description="Use the 68-point model that comes with face_recognition_models. Its training data excludes "
         "commercial use; it serves landmarks68, eyes and mouth.",
+    )
+    demographics: bool = Field(False, description="Load the models that estimate gender, age or ethnicity.")
+    descriptor_version: int = Field(
+        0, ge=0, description="Version of the face descriptors that are made and searched; 0 is the first pack's."
     )
 
 

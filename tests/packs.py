@@ -8,13 +8,16 @@ import tempfile
 from pathlib import Path
 
 from engines.packs.pack import DEFAULT, Pack
-from engines.packs.prepare import prepare
+from engines.packs.prepare import CONVERTER, prepare
 
 
 def models_folder() -> Path:
-    """LUNA_TEST_MODELS, or a folder of this user in the system's temporary folder."""
+    """LUNA_TEST_MODELS, or a folder of this user in the system's temporary folder.
+
+    Checkouts that make packs in other ways have other folders: they would make them anew for each other.
+    """
     named = os.environ.get("LUNA_TEST_MODELS")
-    return Path(named) if named else Path(tempfile.gettempdir()) / f"luna-test-models-{getpass.getuser()}"
+    return Path(named) if named else Path(tempfile.gettempdir()) / f"luna-test-models-{getpass.getuser()}-{CONVERTER}"
 
 
 def default_pack() -> Pack:

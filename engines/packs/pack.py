@@ -1,17 +1,15 @@
-"""A prepared pack: a folder with a manifest that lists its files, their checksums, and where they come from."""
+"""A pack on disk: a folder with a manifest that lists its models, its files, and their checksums."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from dataclasses import dataclass
+from pathlib import Path
 
 from engines.packs.errors import PackDamaged, PackMissing
+from engines.packs.manifest import Manifest, Model, PackFile, Task
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-"""Version of the manifest's own layout."""
 
 DEFAULT = "default"
 """Name of the pack that can be made from pip packages alone."""
@@ -25,74 +23,15 @@ LANDMARKS68 = "landmarks68.npz"
 
 
 @dataclass(frozen=True, slots=True)
-class PackFile:
-    """A file of a pack: its name in the folder, its length in bytes and its checksum."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A file that the pack was made from."""
-
-    package: str
-    version: str
-    path: str
-    sha256: str
-    licence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a pack says about itself. `converter` is the version of the code that made it."""
-
-    name: str
-    version: str
-    converter: str
-    files: tuple[PackFile, ...]
-    sources: tuple[Origin, ...]
-
-    def to_json(self) -> str:
-        """The manifest as it is stored."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Read a stored manifest.
-
-        Raises:
-            ValueError: it is no JSON, has another format, or names a file outside the pack's folder.
-        """
-        try:
-            data = json.loads(text)
-            if data.pop("format") != FORMAT:
-                raise ValueError("its format is not known")
-            files = tuple(PackFile(**item) for item in data.pop("files"))
-            sources = tuple(Origin(**item) for item in data.pop("sources"))
-            manifest = cls(files=files, sources=sources, **data)
-        except (KeyError, TypeError, AttributeError) as error:
-            message = f"its fields are not those of a manifest ({error})"
-            raise ValueError(message) from None
-        for file in files:
-            if PurePath(file.name).name != file.name:
-                message = f"{file.name!r} is no name of a file in the pack's folder"
-                raise ValueError(message)
-        return manifest
-
-
-@dataclass(frozen=True, slots=True)
 class Pack:
     """A pack on disk."""
 
     folder: Path
     manifest: Manifest
 
-    @property
-    def landmarks68(self) -> bool:
-        """True where the pack has the 68-point model."""
-        return self.has(LANDMARKS68)
+    def models(self, task: Task) -> tuple[Model, ...]:
+        """The models of a task, in the manifest's order."""
+        return tuple(model for model in self.manifest.models if model.task is task)
 
     def has(self, name: str) -> bool:
         """True where the pack has a file of that name."""
@@ -117,8 +56,7 @@ class Pack:
         """
         for file in self.manifest.files:
             _check_size(self.folder, file)
-            with (self.folder / file.name).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = sha256(self.folder / file.name)
             if digest != file.sha256:
                 message = f"{self.folder / file.name} has sha256 {digest}, its manifest says {file.sha256}"
                 raise PackDamaged(message)
@@ -139,7 +77,7 @@ def load(folder: Path, pack: str) -> Pack:
     try:
         text = (home / MANIFEST).read_text("utf-8")
     except FileNotFoundError:
-        message = f"there is no model pack in {home}; it has to be prepared first"
+        message = f"there is no model pack in {home}; {cure(pack)}"
         raise PackMissing(message) from None
     try:
         manifest = Manifest.from_json(text)
@@ -149,6 +87,18 @@ def load(folder: Path, pack: str) -> Pack:
     for file in manifest.files:
         _check_size(home, file)
     return Pack(home, manifest)
+
+
+def cure(pack: str) -> str:
+    """What the operator does where a pack is not there."""
+    command = "prepare" if pack == DEFAULT else f"install {pack}"
+    return f"`luna models {command}` makes it"
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, lower-case hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_size(folder: Path, file: PackFile) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engines.packs import dlib_landmarks, dlib_resnet, mtcnn_networks, sources
-from engines.packs.errors import PackError, UnknownPack
+from engines.packs.default import manifest
+from engines.packs.errors import PackError
+from engines.packs.manifest import Origin, PackFile
 from engines.packs.pack import (
     DEFAULT,
     DESCRIPTOR,
@@ -25,18 +23,16 @@ from engines.packs.pack import (
     OUTPUT,
     PROPOSAL,
     REFINEMENT,
-    Manifest,
-    Origin,
     Pack,
-    PackFile,
     load,
 )
+from engines.packs.place import alone, replacing
 from engines.packs.sources import Locate, Source
 
 VERSION = "1"
 """Version of the default pack: it changes when its networks give other results."""
 
-CONVERTER = "1"
+CONVERTER = "2"
 """Version of this code: a pack that another version made is made again."""
 
 Progress = Callable[[str, int, int], None]
@@ -67,40 +63,24 @@ def prepare(
 
     Args:
         folder: the folder that holds all packs; it is created.
-        pack: the pack's name; `default` is the only one that can be made.
+        pack: the pack's name; `default` is the only one that can be made, others have to be there.
         landmarks68: include the 68-point model. Its training data excludes commercial use.
         progress: is told how far it is.
         locate: finds the source files.
 
     Raises:
-        UnknownPack: the name is not `default`, and no such pack is there.
+        PackMissing, PackDamaged: the name is not `default`, and no such pack is there, or it cannot be used.
         SourceMissing, SourceChanged, SourceUnreadable: a source cannot be used; nothing is changed.
     """
     if pack != DEFAULT:
-        return _made_elsewhere(folder, pack)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / f".{pack}.lock"):
+        return load(folder, pack)
+    with alone(folder, pack):
         prepared = _prepared(folder, pack, landmarks68=landmarks68)
         if prepared is not None:
             return prepared
-        for leftover in folder.glob(f".{pack}-*"):
-            shutil.rmtree(leftover)
-        with tempfile.TemporaryDirectory(prefix=f".{pack}-", dir=folder) as temporary:
-            work = Path(temporary)
-            _make(work / "new", pack, landmarks68=landmarks68, progress=progress, locate=locate)
-            home = folder / pack
-            if home.exists():
-                home.rename(work / "old")
-            (work / "new").rename(home)
+        with replacing(folder, pack) as home:
+            _make(home, pack, landmarks68=landmarks68, progress=progress, locate=locate)
     return load(folder, pack)
-
-
-def _made_elsewhere(folder: Path, pack: str) -> Pack:
-    try:
-        return load(folder, pack)
-    except PackError as error:
-        message = f"a pack named {pack!r} cannot be made here: {error}"
-        raise UnknownPack(message) from error
 
 
 def _prepared(folder: Path, pack: str, *, landmarks68: bool) -> Pack | None:
@@ -110,32 +90,21 @@ def _prepared(folder: Path, pack: str, *, landmarks68: bool) -> Pack | None:
         return None
     if pack == DEFAULT and (found.manifest.version, found.manifest.converter) != (VERSION, CONVERTER):
         return None
-    return found if found.landmarks68 or not landmarks68 else None
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Holds the lock that one preparation at a time may have; the system frees it when the process ends."""
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return found if found.has(LANDMARKS68) or not landmarks68 else None
 
 
 def _make(home: Path, pack: str, *, landmarks68: bool, progress: Progress, locate: Locate) -> None:
     recipes = [recipe for recipe in _RECIPES if landmarks68 or recipe.name != LANDMARKS68]
-    home.mkdir()
     files = []
     for done, recipe in enumerate(recipes):
         progress(recipe.name, done, len(recipes))
         content = recipe.convert(sources.read(recipe.source, locate))
         (home / recipe.name).write_bytes(content)
-        files.append(PackFile(recipe.name, len(content), hashlib.sha256(content).hexdigest()))
-    origins = (
-        Origin(source.package, source.version, source.path, source.sha256, source.licence)
-        for source in (recipe.source for recipe in recipes)
-    )
-    manifest = Manifest(pack, VERSION, CONVERTER, tuple(files), tuple(origins))
-    (home / MANIFEST).write_text(manifest.to_json(), "utf-8")
+        origin = Origin.model_validate({name: getattr(recipe.source, name) for name in Origin.model_fields})
+        digest = hashlib.sha256(content).hexdigest()
+        files.append(PackFile(name=recipe.name, size=len(content), sha256=digest, origin=origin))
+    described = manifest(pack, VERSION, CONVERTER, files, landmarks68=landmarks68)
+    (home / MANIFEST).write_text(described.to_json(), "utf-8")
     progress(MANIFEST, len(recipes), len(recipes))
 
 

@@ -115,6 +115,12 @@ def warp(image: Image, transform: Matrix) -> Image:
     return np.asarray(warped, np.uint8)
 
 
+def unit_square() -> tuple[float, float]:
+    """Where the face's unit square begins in a warp, along both axes, and its side, in pixels from the warp's edge."""
+    side = CHIP_SIZE / (1 + 2 * _PADDING) * _SCALE
+    return MARGIN + _PADDING * side, side
+
+
 def chip(warped: Image) -> Image:
     """The network's chip, uint8 [150, 150, 3], cut out of a warp."""
     inner = warped[MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -16,9 +16,6 @@ from engines.vision.alignment import chip
 from engines.vision.decoding import Image
 from server.domain.vision import ExtractedDescriptor
 
-VERSION, VERSION_WITH_FLIP = 1001, 1002
-"""Descriptor versions (`server.domain.descriptors`) without and with flip averaging."""
-
 DIMENSIONS = 128
 
 _BATCH = 16
@@ -29,18 +26,20 @@ class DescriptorNetwork:
 
     Args:
         network: input `chips` float32 [n, 3, 150, 150], RGB, [0, 255]; output `descriptor` float32 [n, 128].
+        version: of the descriptors (`server.domain.descriptors`).
         flip_averaging: average the descriptors of a face and its mirror image, which removes some of the noise and
             doubles the time.
     """
 
-    def __init__(self, network: Session, *, flip_averaging: bool) -> None:
+    def __init__(self, network: Session, *, version: int, flip_averaging: bool) -> None:
         self._network = network
+        self._version = version
         self._flip = flip_averaging
 
     @property
     def version(self) -> int:
         """Version of the descriptors."""
-        return VERSION_WITH_FLIP if self._flip else VERSION
+        return self._version
 
     def describe(self, warps: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Descriptors of unit length, float32 [n, 128]."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from engines.packs import pack as packs
+from engines.packs.errors import PackDamaged
+from engines.packs.manifest import Task
 from engines.packs.pack import Pack
 from engines.runtime.runtime import Runtime, RuntimeFailure
-from engines.vision import alignment
+from engines.vision import adapters, alignment
+from engines.vision.adapters import Adapters, Loading, Networks
 from engines.vision.boxes import squared
-from engines.vision.descriptor import DescriptorNetwork
-from engines.vision.detector import Detector
 from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.tasks import BodyDetector, BodyEstimator, Describer, FaceDetector, FaceEstimator
 from server.domain.attributes import Ethnicity
+from server.domain.descriptors import BODY_SPECS, SPECS, Specs
 from server.domain.vision import (
     WARP_SIZE,
     Accessories,
@@ -30,6 +32,8 @@ from server.domain.vision import (
     UpperBody,
 )
 from server.settings import Engine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,87 @@ class Models:
 def assemble(installed: Sequence[Pack], runtime: Runtime, settings: Engine) -> Models:
     """Load the models of packs. Where several serve a task, the pack named first does.
 
+    Every version of face descriptors is loaded. Models of gender, age and ethnicity are loaded only where they are
+    switched on, and so is the 68-point model.
+
     Raises:
-        PackDamaged: the 68-point model is switched on and no pack has it.
+        PackDamaged: no pack finds faces, aligns or describes them; the 68-point model is switched on and no pack has
+            it; no pack makes the wanted version; or a manifest names what is not known.
         RuntimeFailure: a network cannot be loaded.
     """
-    pack = installed[0]
-    describer = DescriptorNetwork(runtime.load(pack.path(packs.DESCRIPTOR)), flip_averaging=settings.flip_averaging)
+    networks = Networks(runtime)
+
+    def one(task: Task, known: Adapters[T]) -> T | None:
+        return adapters.first(installed, task, known, networks)
+
+    def needed(task: Task, known: Adapters[T]) -> T:
+        found = one(task, known)
+        if found is None:
+            names = ", ".join(pack.manifest.name for pack in installed)
+            raise PackDamaged(f"none of the packs {names} has a model for {task.value}")
+        return found
+
+    for pack in installed:
+        for model in pack.models(Task.BODY_DESCRIPTOR):
+            _check_layout(Loading(pack, model, networks), BODY_SPECS)
+    demographics = settings.demographics
+    describers = _describers(installed, networks)
     return Models(
-        detector=Detector(
-            proposal=runtime.load(pack.path(packs.PROPOSAL)),
-            refinement=runtime.load(pack.path(packs.REFINEMENT)),
-            output=runtime.load(pack.path(packs.OUTPUT)),
-        ),
-        landmarks5=LandmarkPredictor(pack.path(packs.LANDMARKS5)),
-        landmarks68=LandmarkPredictor(pack.path(packs.LANDMARKS68)) if settings.landmarks68 else None,
-        describers={describer.version: describer},
-        descriptor_version=describer.version,
+        detector=needed(Task.FACE_DETECTION, adapters.FACE_DETECTORS),
+        landmarks5=needed(Task.LANDMARKS5, adapters.LANDMARKS),
+        landmarks68=needed(Task.LANDMARKS68, adapters.LANDMARKS) if settings.landmarks68 else None,
+        describers=describers,
+        descriptor_version=_chosen(installed, describers, settings),
+        face_score=one(Task.FACE_SCORE, adapters.FACE_SCORES),
+        emotions=one(Task.EMOTIONS, adapters.EMOTIONS),
+        mask=one(Task.MASK, adapters.MASKS),
+        glasses=one(Task.GLASSES, adapters.GLASSES),
+        gaze=one(Task.GAZE, adapters.GAZES),
+        liveness=one(Task.LIVENESS, adapters.LIVENESS),
+        gender=one(Task.GENDER, adapters.GENDERS) if demographics else None,
+        age=one(Task.AGE, adapters.AGES) if demographics else None,
+        ethnicity=one(Task.ETHNICITY, adapters.ETHNICITIES) if demographics else None,
+        bodies=one(Task.BODY_DETECTION, adapters.BODY_DETECTORS),
+        body_describer=one(Task.BODY_DESCRIPTOR, adapters.BODY_DESCRIBERS),
     )
+
+
+def _check_layout(loading: Loading, specs: Specs) -> None:
+    """Refuses a version whose layout is another one, or is nobody's.
+
+    Raises:
+        PackDamaged: it is.
+    """
+    layout = specs.get(loading.version)
+    if layout is None or layout.dimensions != loading.dimensions:
+        what = "is not known" if layout is None else f"has {layout.dimensions} dimensions"
+        raise PackDamaged(f"{loading}: version {loading.version} {what} (docs/reference/descriptors.md)")
+
+
+def _describers(installed: Sequence[Pack], networks: Networks) -> dict[int, Describer]:
+    """Face descriptors by their version; of two packs with one version, the first one's."""
+    found: dict[int, Describer] = {}
+    for pack in installed:
+        for model in pack.models(Task.FACE_DESCRIPTOR):
+            loading = Loading(pack, model, networks)
+            _check_layout(loading, SPECS)
+            if loading.version not in found:
+                found[loading.version] = adapters.make(adapters.FACE_DESCRIBERS, loading)
+    return found
+
+
+def _chosen(installed: Sequence[Pack], describers: Mapping[int, Describer], settings: Engine) -> int:
+    """The version that is made where none is named."""
+    wanted = settings.descriptor_version
+    if wanted:
+        if wanted not in describers:
+            known = ", ".join(map(str, describers)) or "none"
+            raise PackDamaged(f"descriptor version {wanted} is wanted, and the packs make {known}")
+        return wanted
+    models = [model for pack in installed for model in pack.models(Task.FACE_DESCRIPTOR)]
+    if settings.flip_averaging:
+        models = [model for model in models if model.options.get("flip")] or models
+    if not models:
+        names = ", ".join(pack.manifest.name for pack in installed)
+        raise PackDamaged(f"none of the packs {names} has a model for {Task.FACE_DESCRIPTOR.value}")
+    return models[0].version or 0

@@ -7,38 +7,18 @@ batch. An estimator is named in a pack's manifest by its task and its adapter (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.packs.manifest import Task as Task
 from engines.vision.boxes import Boxes, Scores
 from engines.vision.decoding import Image
 from engines.vision.detections import Detections
 from engines.vision.view import BodyView, FaceView
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-class Task(Enum):
-    """Tasks by their words in manifests."""
-
-    FACE_DETECTION = "face_detection"
-    FACE_DESCRIPTOR = "face_descriptor"
-    FACE_SCORE = "face_score"
-    LANDMARKS5 = "landmarks5"
-    LANDMARKS68 = "landmarks68"
-    EMOTIONS = "emotions"
-    MASK = "mask"
-    GLASSES = "glasses"
-    GAZE = "gaze"
-    LIVENESS = "liveness"
-    GENDER = "gender"
-    AGE = "age"
-    ETHNICITY = "ethnicity"
-    BODY_DETECTION = "body_detection"
-    BODY_DESCRIPTOR = "body_descriptor"
 
 
 class FaceDetector(Protocol):

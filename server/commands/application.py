@@ -167,10 +167,65 @@ def reference() -> None:
 
 @models.command()
 def prepare() -> None:
-    """Make the model pack that the settings name."""
+    """Make the default pack, and see that the other packs of LUNA_ENGINE__PACKS are there."""
     from server.commands.models import run
 
-    run(load_settings())
+    raise typer.Exit(run(load_settings()))
+
+
+@models.command("list")
+def list_packs() -> None:
+    """Print the packs of the catalogue and those that are installed."""
+    from server.commands.model_list import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+@models.command("show")
+def show_pack(name: Annotated[str, typer.Argument(help="Name of the pack.")]) -> None:
+    """Print what a pack can do, under which terms, and how well."""
+    from server.commands.model_list import show as run
+
+    raise typer.Exit(run(load_settings(), name))
+
+
+@models.command()
+def install(
+    name: Annotated[str, typer.Argument(help="Name of a pack of the catalogue, or of one's own in --folder.")],
+    file: Annotated[list[Path] | None, typer.Option(help="A file of the pack; may be given again.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="A folder with files of the pack.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Install only this task; may be given again.")] = None,
+    accept_license: Annotated[bool, typer.Option(help="Accept the licence, where the pack asks for it.")] = False,
+) -> None:
+    """Install a pack from files or from the addresses in its manifest, checked by length and SHA-256."""
+    from server.commands.model_install import Wish
+    from server.commands.model_install import install as run
+
+    wish = Wish(name, tuple(file or ()), folder, tuple(only or ()), accept_license)
+    raise typer.Exit(run(load_settings(), wish))
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of packs; all that are installed if none.")] = None,
+) -> None:
+    """Compare the files of installed packs with their checksums."""
+    from server.commands.model_install import verify as run
+
+    raise typer.Exit(run(load_settings(), names or []))
+
+
+@models.command()
+def calibrate(
+    name: Annotated[str, typer.Argument(help="Name of an installed pack that makes face descriptors.")],
+    pairs: Annotated[Path, typer.Option(help="Folder with pairs.txt as LFW has it, and images.")],
+    version: Annotated[int, typer.Option(help="Descriptor version; 0 is the pack's first.")] = 0,
+    limit: Annotated[int, typer.Option(help="Use only so many pairs of each fold; 0 is all.")] = 0,
+) -> None:
+    """Fit what a similarity means to pairs of pictures, and write it into the pack's manifest."""
+    from server.commands.model_calibrate import run
+
+    raise typer.Exit(run(load_settings(), name, pairs, version, limit))
 
 
 def credentials(login: str, password: str) -> tuple[str, str]:

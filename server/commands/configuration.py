@@ -15,7 +15,7 @@ def run(settings: Settings) -> None:
     """Print the settings. Secrets print as stars, which is what their type does."""
     table = Table("setting", "value")
     for name, value in values(settings):
-        table.add_row(name, str(value))
+        table.add_row(name, _text(value))
     Console().print(table)
 
 
@@ -44,4 +44,9 @@ def _described(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, 
             continue
         default = field.get_default(call_default_factory=True)
         shown = getattr(default, "value", default)
-        yield prefix + name.upper(), "" if shown is None else f"`{shown}`", field.description or ""
+        yield prefix + name.upper(), "" if shown is None else f"`{_text(shown)}`", field.description or ""
+
+
+def _text(value: object) -> str:
+    """A value as it is written into the environment."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

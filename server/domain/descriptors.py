@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from server.errors import BadSdkDescriptor, UnknownDescriptorVersion, WrongDescriptorLength
@@ -84,16 +84,39 @@ def _brought(version: int, dimensions: int) -> DescriptorSpec:
     return DescriptorSpec(version, dimensions, Element.INT8)
 
 
-#: Calibrations: logistic fit on LFW's 6,000 pairs, unit-norm dlib descriptors, without and with flip averaging.
-SPECS: Mapping[int, DescriptorSpec] = {
+def _own(version: int, dimensions: int, calibration: Calibration | None = None) -> DescriptorSpec:
+    return DescriptorSpec(version, dimensions, Element.FLOAT16, calibration)
+
+
+Specs = Mapping[int, DescriptorSpec]
+"""Layouts by version."""
+
+#: Face descriptors. Calibrations of dlib's: logistic fit on LFW's 6,000 pairs, without and with flip averaging. 1901 to
+#: 1903 are for networks of the operator's own.
+SPECS: Specs = {
     spec.version: spec
     for spec in (
         _brought(46, 256),
         *(_brought(version, 512) for version in (52, 54, 56, 57, 58, 59, 60)),
-        DescriptorSpec(1001, 128, Element.FLOAT16, Calibration(20.0, 0.4356)),
-        DescriptorSpec(1002, 128, Element.FLOAT16, Calibration(20.0, 0.425)),
+        _own(1001, 128, Calibration(20.0, 0.4356)),
+        _own(1002, 128, Calibration(20.0, 0.425)),
+        _own(1003, 128),
+        _own(1004, 512),
+        _own(1901, 128),
+        _own(1902, 256),
+        _own(1903, 512),
     )
 }
+
+BODY_SPECS: Specs = {spec.version: spec for spec in (_own(1101, 768), _own(1911, 512), _own(1912, 768))}
+"""Body descriptors; 1911 and 1912 are for networks of the operator's own."""
+
+
+def calibrated(specs: Specs, calibrations: Mapping[int, Calibration]) -> Specs:
+    """The layouts with the calibrations that were measured for an installation; others keep theirs."""
+    return {
+        version: replace(one, calibration=calibrations.get(version, one.calibration)) for version, one in specs.items()
+    }
 
 
 def spec(version: int) -> DescriptorSpec:

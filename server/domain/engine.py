@@ -71,6 +71,7 @@ class Engine(Protocol):
 
         Raises:
             WrongSampleSize: the image is not 250x250.
+            BadQuery: liveness is asked for, which needs what is around the face.
             NotAnImage, ImageTooLarge, FeatureOff, Busy: as for `detect`.
         """
         ...

@@ -73,6 +73,25 @@ class Extraction:
         await asyncio.gather(*(self._attributes.add(one.attribute, wish.ttl_seconds) for one in kept))
         return kept
 
+    async def again(
+        self, reads: Scope, sample_ids: Sequence[UUID], version: int | None = None
+    ) -> list[ExtractedDescriptor]:
+        """Descriptors of stored face samples in another version (additional extraction), in their order.
+
+        Nothing is kept: whoever asks knows what the descriptors belong to.
+
+        Args:
+            reads: what the caller may read.
+            sample_ids: the samples.
+            version: of the descriptors; None is the engine's own.
+
+        Raises:
+            SampleNotFound: a sample is not there.
+            VersionNotEstimated: no installed model makes descriptors of this version.
+        """
+        warps = await asyncio.gather(*(self._warp(reads, sample_id) for sample_id in sample_ids))
+        return await self._engine.describe(warps, version=version)
+
     async def _warp(self, reads: Scope, sample_id: UUID) -> bytes:
         data = await self._samples.read(reads, SampleType.FACES, sample_id)
         if data is None:

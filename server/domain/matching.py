@@ -9,7 +9,7 @@ from uuid import UUID
 
 from server.domain.access import Principal, Scope
 from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
-from server.domain.descriptors import Descriptor, spec
+from server.domain.descriptors import SPECS, Descriptor, Specs
 from server.domain.faces import Face, FaceFilter, FaceStore, Page
 from server.domain.search import Comparer, FaceIndex, FaceQuery
 from server.errors import (
@@ -88,12 +88,14 @@ class Matching:
         attributes: AttributeStore,
         *,
         descriptor_version: int,
+        specs: Specs = SPECS,
     ) -> None:
         self._index = index
         self._comparer = comparer
         self._faces = faces
         self._attributes = attributes
         self._version = descriptor_version
+        self._specs = specs
 
     async def match(
         self,
@@ -128,7 +130,7 @@ class Matching:
         Raises:
             MixedDescriptorVersions: not all descriptors have one version.
         """
-        similarity = spec(check_versions([*references, *candidates])).similarity
+        similarity = self._specs[check_versions([*references, *candidates])].similarity
         cosines = await self._comparer.cosines(references, candidates)
         return [[similarity(cosine) for cosine in row] for row in cosines]
 
@@ -151,14 +153,14 @@ class Matching:
                 for row, similar in enumerate(await self._among(descriptors, stored, block)):
                     answers[row][column] = similar
                 continue
-            least = spec(self._version).cosine(block.threshold)
+            least = self._specs[self._version].cosine(block.threshold)
             for row, descriptor in enumerate(descriptors):
                 places.append((row, column))
                 queries.append(FaceQuery(descriptor, scope, block.where, block.limit, least))
         if queries:
             hits = await self._index.search(queries)
             shown = await self._shown(principal, {hit.face_id for near in hits for hit in near})
-            similarity = spec(self._version).similarity
+            similarity = self._specs[self._version].similarity
             for (row, column), near in zip(places, hits, strict=True):
                 answers[row][column] = [
                     Found(similarity(hit.cosine), face=shown[hit.face_id]) for hit in near if hit.face_id in shown

@@ -78,8 +78,8 @@ class Row:
 class EngineInThreads:
     """The engine in an event loop of its own, for threads to call."""
 
-    def __init__(self, pack: Pack, options: Engine) -> None:
-        self._engine = DefaultEngine([pack], options)
+    def __init__(self, installed: list[Pack], options: Engine) -> None:
+        self._engine = DefaultEngine(installed, options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
@@ -167,14 +167,15 @@ def rows(configuration: Settings, arguments: argparse.Namespace, console: Consol
     credentials = arguments.login, arguments.password
     if not arguments.login:
         credentials = administrator.read(configuration)
-    pack = models.ensure(configuration, console)
+    installed = models.ensure(configuration, console)
+    pack = next(one for one in installed if one.has(packs.DESCRIPTOR))
     image = photo()
     with ExitStack() as stack:
         client = stack.enter_context(Client(arguments.grpc, credentials))
         made = stack.enter_context(Belongings(client))
         grpc_side = OverGrpc(client, made)
         rest = OverRest(arguments.rest.rstrip("/"), credentials, made, stack)
-        engine = stack.enter_context(EngineInThreads(pack, configuration.engine))
+        engine = stack.enter_context(EngineInThreads(installed, configuration.engine))
         warp = engine.warp(image)
         sample_id = grpc_side.detect(image)
         face = chip(np.asarray(cv2.cvtColor(demo_pictures.decoded(warp), cv2.COLOR_BGR2RGB), np.uint8))

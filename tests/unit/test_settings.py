@@ -47,6 +47,20 @@ def test_names_nest_by_two_underscores_and_know_no_case(monkeypatch: pytest.Monk
     assert [secret.get_secret_value() for secret in loaded.blobs.options.values()] == ["somewhere"]
 
 
+@pytest.mark.parametrize("text", ["default,liveness", " default, liveness ,", '["default", "liveness"]'])
+def test_packs_are_named_by_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert Settings().engine.packs == ("default",)
+    monkeypatch.setenv("LUNA_ENGINE__PACKS", text)
+    assert settings.load().engine.packs == ("default", "liveness")
+
+
+@pytest.mark.parametrize("text", ["", " , ", "[", "[1]", "[]"])
+def test_packs_that_are_no_names_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LUNA_ENGINE__PACKS", text)
+    with pytest.raises(ValidationError, match=r"engine\.packs"):
+        settings.load()
+
+
 @pytest.mark.parametrize("name", ["LUNA_PORT", "LUNA_REST__PROT", "LUNA_NOPE__X", "LUNA_REST_PORT", "LUNA_"])
 def test_a_name_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")

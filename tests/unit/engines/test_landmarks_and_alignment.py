@@ -116,7 +116,7 @@ def test_the_way_over_the_stored_warp_costs_the_descriptor_little(
     expected /= np.linalg.norm(expected)
     regions = alignment.rectangles(detector.detect(image, 40).points[:1])
     warp = alignment.warp(image, alignment.warp_transform(landmarks5.predict(image, regions)[0]))
-    network = DescriptorNetwork(runtime.load(pack.path(packs.DESCRIPTOR)), flip_averaging=False)
+    network = DescriptorNetwork(runtime.load(pack.path(packs.DESCRIPTOR)), version=1001, flip_averaging=False)
     assert np.linalg.norm(network.describe([warp])[0] - expected) < 0.15
 
 
@@ -135,7 +135,7 @@ def test_a_large_photo_gives_the_warp_of_a_small_one(astronaut: Image, factor: i
 
 
 def test_a_descriptor_with_flip_averaging_does_not_know_left_from_right(pack: Pack, runtime: OnnxRuntime) -> None:
-    network = DescriptorNetwork(runtime.load(pack.path(packs.DESCRIPTOR)), flip_averaging=True)
+    network = DescriptorNetwork(runtime.load(pack.path(packs.DESCRIPTOR)), version=1002, flip_averaging=True)
     warp = np.random.default_rng(3).integers(0, 255, (250, 250, 3), np.uint8)
     one, other = network.describe([warp, np.ascontiguousarray(warp[:, ::-1])])
     assert np.abs(one - other).max() < 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from engines.packs import pack as packs
 from engines.packs import prepare as preparation
 from engines.packs import sources
 from engines.packs.dlib_stream import Reader, integers
-from engines.packs.errors import PackDamaged, PackMissing, SourceChanged, SourceMissing, SourceUnreadable, UnknownPack
+from engines.packs.errors import PackDamaged, PackMissing, SourceChanged, SourceMissing, SourceUnreadable
+from engines.packs.manifest import Manifest, Task
 from engines.packs.pack import DEFAULT, MANIFEST, load
 from engines.packs.prepare import is_prepared, prepare
 from engines.packs.sources import Source
@@ -45,12 +47,14 @@ def test_the_manifest_names_sources_and_licences(pack: packs.Pack) -> None:
     manifest = json.loads((pack.folder / MANIFEST).read_text("utf-8"))
     assert manifest["name"] == DEFAULT
     assert {file["name"] for file in manifest["files"]} | {MANIFEST} == {path.name for path in pack.folder.iterdir()}
-    assert {(origin["package"], origin["version"]) for origin in manifest["sources"]} == {
+    assert {(file["origin"]["package"], file["origin"]["version"]) for file in manifest["files"]} == {
         ("face_recognition_models", "0.3.0"),
         ("mtcnn", "1.0.0"),
     }
-    ibug = next(o for o in manifest["sources"] if "68" in o["path"])
+    ibug = next(model for model in manifest["models"] if model["task"] == "landmarks68")
     assert "exclude commercial use" in ibug["licence"]
+    assert "exclude commercial use" in ibug["condition"]
+    assert all(model["licence"] and model["source"] for model in manifest["models"])
 
 
 @pytest.mark.parametrize("source", [sources.PNET, sources.LANDMARKS5], ids=lambda source: source.path)
@@ -94,7 +98,7 @@ def test_a_preparation_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
 
     with pytest.raises(Cut):
         prepare(tmp_path, DEFAULT, landmarks68=False, progress=cut)
-    leftover = tmp_path / ".default-leftover"
+    leftover = tmp_path / ".default.new-leftover"
     leftover.mkdir()
     (leftover / "descriptor.onnx").write_bytes(b"half")
     assert not is_prepared(tmp_path, DEFAULT, landmarks68=False)
@@ -128,30 +132,82 @@ def test_a_pack_of_an_older_converter_is_made_again(tmp_path: Path, monkeypatch:
 
 
 def test_only_the_default_pack_can_be_made(tmp_path: Path) -> None:
-    with pytest.raises(UnknownPack, match="'better'"):
+    with pytest.raises(PackMissing, match="luna models install better"):
         prepare(tmp_path, "better", landmarks68=False, progress=quiet)
-    with pytest.raises(PackMissing):
-        load(tmp_path, "better")
+    with pytest.raises(PackMissing, match="luna models prepare"):
+        load(tmp_path, DEFAULT)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b"])
+def document(**changed: object) -> dict[str, object]:
+    """The smallest manifest."""
+    model = {"task": "emotions", "adapter": "any", "files": {"network": "a.onnx"}, "licence": "mine", "source": "me"}
+    files = [{"name": "a.onnx", "size": 1, "sha256": "0" * 64}]
+    whole = {"format": 2, "name": "odd", "version": "1", "licence": "mine", "source": "me"}
+    return {**whole, "files": files, "models": [model], **changed}
+
+
+def test_the_smallest_manifest_survives_being_stored() -> None:
+    manifest = Manifest.from_json(json.dumps(document()))
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/b", "..\\outside", "manifest.json", "", ".."])
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
     home = tmp_path / "odd"
     home.mkdir()
-    manifest = {"format": 1, "name": "odd", "version": "1", "converter": "1", "sources": []}
-    manifest["files"] = [{"name": name, "size": 1, "sha256": ""}]
-    (home / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(PackDamaged, match="no name of a file"):
+    files = [{"name": name, "size": 1, "sha256": "0" * 64}]
+    (home / MANIFEST).write_text(json.dumps(document(files=files)), "utf-8")
+    with pytest.raises(PackDamaged, match=r"files\.0\.name: .*no name of a file"):
         load(tmp_path, "odd")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "files": [], "sources": [], "x": 1}'])
-def test_a_manifest_that_cannot_be_read_is_a_damaged_pack(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "JSON"),
+        ("[]", "should be an object"),
+        ("{}", "format: Field required"),
+        (json.dumps(document(format=1)), "format: format 1 is not known, 2 is"),
+        (json.dumps(document(colour="red")), "colour: Extra inputs"),
+        (json.dumps(document(name="../odd")), "name: "),
+        (json.dumps(document(files=[])), "files: "),
+        (json.dumps(document(models=[{}])), "models.0.task: Field required"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_a_damaged_pack(tmp_path: Path, text: str, told: str) -> None:
     home = tmp_path / "odd"
     home.mkdir()
     (home / MANIFEST).write_text(text, "utf-8")
-    with pytest.raises(PackDamaged, match="cannot be used"):
+    with pytest.raises(PackDamaged, match="cannot be used") as refused:
         load(tmp_path, "odd")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"files": {"network": "b.onnx"}}, "'b.onnx' (network of emotions) is not among the files"),
+        ({"version": 1003}, "version and dimensions belong to models of descriptors"),
+        ({"task": "face_descriptor"}, "version and dimensions belong to models of descriptors"),
+        ({"task": "mind_reading"}, "models.0.task"),
+        ({"pixels": {"mean": [1, 2]}}, "models.0.pixels.mean: one number or three"),
+        ({"pixels": {"colours": "yuv"}}, "models.0.pixels.colours"),
+        ({"accuracy": [{"data": "d", "metric": "m", "value": 1, "measured_by": "nobody"}]}, "measured_by"),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_refused(change: dict[str, object], told: str) -> None:
+    model = {"task": "emotions", "adapter": "any", "files": {"network": "a.onnx"}, "licence": "mine", "source": "me"}
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Manifest.from_json(json.dumps(document(models=[{**model, **change}])))
+
+
+def test_a_pack_reduced_to_a_task_has_the_files_of_that_task(pack: packs.Pack) -> None:
+    small = pack.manifest.only(frozenset({Task.FACE_DETECTION}))
+    assert small.tasks == (Task.FACE_DETECTION,)
+    assert {file.name for file in small.files} == {packs.PROPOSAL, packs.REFINEMENT, packs.OUTPUT}
+    with pytest.raises(ValueError, match="models"):
+        pack.manifest.only(frozenset({Task.GAZE}))
 
 
 def written(values: list[int]) -> bytes:
