@@ -73,8 +73,8 @@ def run(settings: Settings, folder: Path, truth: Path | None, min_faces: Sequenc
     try:
         names = images(folder)
         known = read(truth, names) if truth is not None else {}
-        pack = models.ensure(settings, console)
-        seen = {size: asyncio.run(_seen(pack, settings, folder, names, size, console)) for size in min_faces}
+        packs = models.ensure(settings, console)
+        seen = {size: asyncio.run(_seen(packs, settings, folder, names, size, console)) for size in min_faces}
     except (BadTruth, PackError, LunaError, OSError) as error:
         complain(error)
         return 1
@@ -170,9 +170,9 @@ def looked_at(image: DetectedImage) -> Seen:
 
 
 async def _seen(
-    pack: Pack, settings: Settings, folder: Path, names: Sequence[str], min_face: int, console: Console
+    packs: Sequence[Pack], settings: Settings, folder: Path, names: Sequence[str], min_face: int, console: Console
 ) -> dict[str, Seen]:
-    engine = DefaultEngine([pack], settings.engine.model_copy(update={"min_face": min_face}))
+    engine = DefaultEngine(packs, settings.engine.model_copy(update={"min_face": min_face}))
     await engine.start()
     places = asyncio.Semaphore(IN_FLIGHT)
     columns = (TextColumn(f"smallest face {min_face}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

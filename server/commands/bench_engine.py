@@ -93,8 +93,8 @@ def run(
     """
     console = Console()
     try:
-        pack = models.ensure(settings, console)
-        results = asyncio.run(_measured(pack, settings, photos, seconds, callers, service, console))
+        packs = models.ensure(settings, console)
+        results = asyncio.run(_measured(packs, settings, photos, seconds, callers, service, console))
     except (ClientError, NoScene, PicturesMissing, OSError) as error:
         complain(error)
         return 1
@@ -173,7 +173,7 @@ def as_json(results: Sequence[Result], seconds: float) -> str:
 
 
 async def _measured(
-    pack: Pack,
+    packs: Sequence[Pack],
     settings: Settings,
     photos: Sequence[Path],
     seconds: float,
@@ -181,13 +181,13 @@ async def _measured(
     service: tuple[str, tuple[str, str]] | None,
     console: Console,
 ) -> list[Result]:
-    engine = DefaultEngine([pack], settings.engine)
+    engine = DefaultEngine(packs, settings.engine)
     await engine.start()
     try:
         pictures = await scenes(engine, photos)
         warps = [face.warp for face in (await engine.detect(pictures[20])).faces[:BATCH]]
         tasks = _tasks(pictures, warps)
-        recorded = await _recorded(pack, settings, tasks)
+        recorded = await _recorded(packs, settings, tasks)
         with ExitStack() as stack:
             rows = list(_bare_and_engine(engine, tasks, recorded, callers))
             rows += _libraries(pictures, console)
@@ -226,10 +226,12 @@ async def _describe(warps: Sequence[bytes], engine: DefaultEngine) -> object:
     return await engine.describe(warps)
 
 
-async def _recorded(pack: Pack, settings: Settings, tasks: Mapping[str, Task]) -> Mapping[str, Sequence[Run]]:
+async def _recorded(
+    packs: Sequence[Pack], settings: Settings, tasks: Mapping[str, Task]
+) -> Mapping[str, Sequence[Run]]:
     """The runs of networks that one call of each task makes."""
     runtime = RecordingRuntime(OnnxRuntime(threads=settings.engine.threads))
-    engine = DefaultEngine([pack], settings.engine, runtime)
+    engine = DefaultEngine(packs, settings.engine, runtime)
     await engine.start()
     try:
         runs = {}

@@ -52,8 +52,8 @@ def run(settings: Settings, pairs: Path, limit: int) -> int:
     console = Console()
     try:
         chosen = limited(read(pairs / "pairs.txt"), limit)
-        pack = models.ensure(settings, console)
-        for described in _described(pack, settings, pairs / "images", paths(chosen), console):
+        packs = models.ensure(settings, console)
+        for described in _described(packs, settings, pairs / "images", paths(chosen), console):
             text = report(chosen, described, similarities(chosen, described))
             console.print(text, markup=False, highlight=False, soft_wrap=True, end="\n\n")
     except (BadPairs, PackError, RuntimeFailure, OSError) as error:
@@ -90,7 +90,7 @@ def central(found: DetectedImage) -> bytes | None:
 
 
 def _described(
-    pack: Pack, settings: Settings, folder: Path, images: Sequence[str], console: Console
+    packs: Sequence[Pack], settings: Settings, folder: Path, images: Sequence[str], console: Console
 ) -> Iterator[Described]:
     """The images described by each version: those that are made without flip averaging, then those that need it."""
     warps: dict[str, bytes] = {}
@@ -99,7 +99,7 @@ def _described(
     cv2.setNumThreads(1)
     for flip in (False, True):
         engine = settings.engine.model_copy(update={"flip_averaging": flip})
-        loaded: Models = assemble([pack], OnnxRuntime(threads=engine.threads), engine)
+        loaded: Models = assemble(packs, OnnxRuntime(threads=engine.threads), engine)
         pipeline = Pipeline(loaded, engine)
         if not seen:
             began = time.monotonic()

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.vision.boxes import Boxes, Scores, suppress
+from engines.vision.boxes import Boxes, Scores, suppress, suppress_contained
 from engines.vision.decoding import Image
 from engines.vision.detections import NOTHING, Detections
 from engines.vision.networks.pixels import Images, resized
@@ -107,7 +107,7 @@ class SingleShotDetector:
         large = (whole.boxes[:, 2:] - whole.boxes[:, :2]).max(axis=1, initial=0) >= _ABOUT * min_face
         whole = whole.only(large)
         whole = whole.only(suppress(whole.boxes, whole.scores, self._overlap))
-        return whole.only(suppress(whole.boxes, whole.scores, _DUPLICATE, of_smaller=True))
+        return whole.only(suppress_contained(whole.boxes, whole.scores, _DUPLICATE))
 
     def examine(self, image: Image, boxes: Boxes) -> Detections:
         """What is seen in given square boxes, one face for each, without any threshold, in their order."""
