@@ -33,7 +33,7 @@ FOLDER = "plans"
 BUILDER = "1"
 """Version of this code and of the cast to float16: it changes when the same model gives another plan."""
 
-MIN_SIDE, USUAL_SIDE, MAX_SIDE = 12, 256, 1040
+MIN_SIDE, USUAL_SIDE, MAX_SIDE = 11, 256, 1040
 """Smallest, most usual and largest height and width, in pixels, of networks that take pictures of any size. The
 proposal network gets tiles within these bounds (`engines.vision.detector`)."""
 
