@@ -214,7 +214,9 @@ class BatchingSession:
         calls = batch.calls
         if len(calls) > 1:
             try:
-                answer = self._timed(joined([call.inputs for call in calls]), batch.rows, calls)
+                answer = self._timed(
+                    joined([call.inputs for call in calls]), batch.rows, [call.arrived for call in calls]
+                )
             except Exception as failure:  # noqa: BLE001 - whatever it is, each call is tried for itself
                 log.warning("a batch of %d calls failed and is run call by call: %s", len(calls), failure)
             else:
@@ -225,7 +227,7 @@ class BatchingSession:
                 return
         for call in calls:
             try:
-                call.answer = self._timed(call.inputs, call.rows, [call])
+                call.answer = self._timed(call.inputs, call.rows, [call.arrived])
             except Exception as failure:  # noqa: BLE001 - raised again in the thread whose call it is
                 call.failure = failure
 
@@ -243,17 +245,16 @@ class BatchingSession:
             call.wake.set()
 
     def _alone(self, inputs: Tensors, arrived: float) -> dict[str, Tensor]:
-        rows = rows_of(self._session, inputs)
-        return self._timed(inputs, rows, [_Call(inputs, rows, (), arrived)])
+        return self._timed(inputs, rows_of(self._session, inputs), [arrived])
 
-    def _timed(self, inputs: Tensors, rows: int, calls: Sequence[_Call]) -> dict[str, Tensor]:
+    def _timed(self, inputs: Tensors, rows: int, arrived: Sequence[float]) -> dict[str, Tensor]:
         if self._observer is None:
             return self._session.run(inputs)
         begin = time.monotonic()
         try:
             return self._session.run(inputs)
         finally:
-            queued = [begin - call.arrived for call in calls]
+            queued = [begin - one for one in arrived]
             self._observer.ran(self.name, rows, queued, time.monotonic() - begin)
 
 

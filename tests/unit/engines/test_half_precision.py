@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from engines.packs import pack as packs
 from engines.packs.pack import Pack
@@ -141,3 +142,14 @@ def test_other_networks_can_be_cast_too(request: pytest.FixtureRequest, name: st
     for output, expected in full.run(inputs).items():
         found = half.run(inputs)[output]
         assert np.abs(found - expected).max() <= 0.1 * max(1.0, np.abs(expected).max())
+
+
+def test_a_descriptor_computed_in_half_at_every_step_keeps_its_direction(pack: Pack, warps: list[Image]) -> None:
+    """The ONNX reference evaluator really computes float16, with numpy; the CPU's kernels do not."""
+    path = pack.path(packs.DESCRIPTOR)
+    chips = {"chips": alignment.chip(warps[0])[None].transpose(0, 3, 1, 2).astype(np.float32)}
+    expected = OnnxRuntime().load(path).run(chips)["descriptor"][0]
+    (found,) = ReferenceEvaluator(onnx.load_model_from_string(in_half(path.read_bytes()))).run(None, chips)
+    cosine = float(found[0] @ expected / np.linalg.norm(found[0]) / np.linalg.norm(expected))
+    assert found.dtype == np.float32
+    assert cosine >= 0.999
