@@ -108,10 +108,14 @@ class TensorRtSession:
         self._max_batch = ranges[0].most[0]
         self._lanes: list[Lane] = []
         self._free: SimpleQueue[Lane] = SimpleQueue()
-        for _ in range(streams):
-            lane = Lane(api, engine, name, ranges, [spec.name for spec in self._outputs])
-            self._lanes.append(lane)
-            self._free.put(lane)
+        try:
+            for _ in range(streams):
+                lane = Lane(api, engine, name, ranges, [spec.name for spec in self._outputs])
+                self._lanes.append(lane)
+                self._free.put(lane)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:

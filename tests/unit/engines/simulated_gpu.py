@@ -304,8 +304,8 @@ class Config:
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
-    def create_timing_cache(self, serialized: bytes) -> SimpleNamespace:
-        return SimpleNamespace(content=serialized, serialize=lambda: b"times")
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> SimpleNamespace:
+        return SimpleNamespace(content=serialized_timing_cache, serialize=lambda: b"times")
 
     def set_timing_cache(self, cache: SimpleNamespace, ignore_mismatch: bool) -> bool:
         self.cache = cache
@@ -356,8 +356,8 @@ class Deserializer:
     def __init__(self, api: SimulatedTensorRt) -> None:
         self.api = api
 
-    def deserialize_cuda_engine(self, plan: bytes) -> CudaEngine | None:
-        head, _, model = plan.partition(b"\n")
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> CudaEngine | None:
+        head, _, model = serialized_engine.partition(b"\n")
         return CudaEngine(self.api.cuda, json.loads(head), model) if head.startswith(b"{") else None
 
 
