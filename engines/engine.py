@@ -11,7 +11,8 @@ import cv2
 
 from engines.limiter import Limiter
 from engines.packs.pack import Pack
-from engines.runtime.onnx_runtime import OnnxRuntime
+from engines.runtime.batching import Observer
+from engines.runtime.choose import choose
 from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.vision import descriptor
 from engines.vision.models import assemble
@@ -37,13 +38,21 @@ class DefaultEngine:
     Args:
         installed: prepared packs; where several serve a task, the first does.
         settings: threads, limits and switches.
-        runtime: what executes the networks; ONNX Runtime on the CPU where none is given.
+        runtime: what executes the networks; the one that the settings name where none is given.
+        observer: is told of every run of a network, where no runtime is given.
     """
 
-    def __init__(self, installed: Sequence[Pack], settings: Engine, runtime: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        installed: Sequence[Pack],
+        settings: Engine,
+        runtime: Runtime | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self._installed = installed
         self._settings = settings
-        self._runtime = runtime or OnnxRuntime(threads=settings.threads)
+        self._runtime = runtime
+        self._observer = observer
         self._limiter = Limiter(settings.workers or _cores(), settings.max_queue)
         self._pipeline: Pipeline | None = None
         self._version: int | None = None
@@ -57,7 +66,9 @@ class DefaultEngine:
 
     @property
     def runtime(self) -> str:
-        """Name of the runtime and its device."""
+        """Name of the runtime and its device; known from `start` on."""
+        if self._runtime is None:
+            raise Unavailable(component="The inference engine")
         return self._runtime.name
 
     @property
@@ -66,11 +77,12 @@ class DefaultEngine:
         return self._limiter.workers + self._settings.max_queue
 
     async def start(self) -> None:
-        """Load the networks and prove on an empty picture that each gives what it should.
+        """Load the networks on their device, and prove that each gives what it should.
 
         Raises:
             PackDamaged: the 68-point model is switched on and the pack has been prepared without it.
-            EngineFailure: a network cannot be loaded, or gives something else.
+            EngineFailure: the device or what it needs is missing, a network cannot be loaded, or it gives something
+                else than it should.
         """
         # Images are worked on side by side already; threads of OpenCV's own would only fight over the cores.
         cv2.setNumThreads(1)
@@ -82,6 +94,8 @@ class DefaultEngine:
         """Refuse further work, wait for what is running, and free the networks."""
         await self._limiter.close()
         self._pipeline = None
+        if self._runtime is not None:
+            self._runtime.close()
 
     def needs(self, subject: Estimation | str) -> str | None:
         """What must be installed or switched on to serve an estimation, or `BODIES`; None where it is served."""
@@ -159,7 +173,9 @@ class DefaultEngine:
         return descriptor.aggregate(descriptors)
 
     def _load(self) -> Pipeline:
-        models = assemble(self._installed, self._runtime, self._settings)
+        runtime = self._runtime or choose(self._settings, self._installed[0].folder.parent, self._observer)
+        self._runtime = runtime
+        models = assemble(self._installed, runtime, self._settings)
         models.warm_up(self._settings.min_face)
         return Pipeline(models, self._settings)
 

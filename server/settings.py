@@ -10,7 +10,7 @@ import json
 import os
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -107,6 +107,17 @@ class Engine(Group):
         description="Names of the model packs, separated by commas. Where several do the same, the first one does it.",
     )
     threads: int = Field(1, ge=1, description="Threads of one inference session.")
+    device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|cuda:\d{1,2}|tensorrt:\d{1,2})$",
+        description="What runs the networks: cpu; cuda:N is ONNX Runtime and tensorrt:N TensorRT on GPU N.",
+    )
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="Numbers inside networks; fp16 is for GPUs.")
+    max_batch: int = Field(16, ge=1, le=256, description="Most rows of a batch of networks with large inputs.")
+    batch_wait_ms: float = Field(
+        0, ge=0, le=1000, description="How long a network's call waits for others to join its batch; meant for GPUs."
+    )
+    streams: int = Field(2, ge=1, le=16, description="Runs of one network at the same time on a GPU.")
     workers: int = Field(0, ge=0, description="Images worked on at the same time; 0 is one for each core.")
     max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")

@@ -1,31 +1,51 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or on a GPU that its build and this machine have."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
-from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec
+from engines.runtime import cuda
+from engines.runtime.devices import Device, Kind, Precision
+from engines.runtime.precision import in_half
+from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec, in_parts, rows_of
 
-PROVIDER = "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 
 
 class OnnxRuntime:
-    """Owns the policies for all sessions: provider, threads, spinning, arena.
+    """Owns the policies for all sessions: provider, threads, spinning, arena, fall-back.
 
-    Parallelism comes from images that are worked on side by side, so a session has few threads and they sleep while
-    they wait: spinning ones take the cores from the other images. The arena is off because image sizes vary and an
-    arena keeps the largest one for ever.
+    On the CPU, parallelism comes from images that are worked on side by side, so a session has few threads and they
+    sleep while they wait: spinning ones take the cores from the other images. The arena is off because image sizes
+    vary and an arena keeps the largest one for ever.
+
+    On a GPU nothing falls back: the provider must be CUDA's, no node of a network may be given to the CPU, and TF32 is
+    off, so that results are those of the CPU up to rounding. Networks that compute with shapes (`Shape`) are the
+    exception: ONNX Runtime keeps that integer arithmetic on the host by design.
 
     Args:
         threads: threads of one session; at least 1.
+        device: `cpu` or `cuda:N`.
+        precision: FP16 casts the network's inside (`engines.runtime.precision`).
+
+    Raises:
+        RuntimeFailure: the device is not there, or the installed build has no provider for it; the message says what
+            to install.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(
+        self, *, threads: int = 1, device: Device | None = None, precision: Precision = Precision.FP32
+    ) -> None:
+        self._device = device or Device(Kind.CPU)
+        self._precision = precision
+        self._sessions: list[OnnxSession] = []
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -34,38 +54,113 @@ class OnnxRuntime:
         self._options.log_severity_level = _ERRORS_ONLY
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        self._hardware = "CPU" if self._device.kind is Kind.CPU else self._gpu()
 
     @property
     def name(self) -> str:
         """Runtime and device."""
-        return f"ONNX Runtime {onnxruntime.__version__}, CPU"
+        return f"ONNX Runtime {onnxruntime.__version__}, {self._hardware}, {self._precision.value}"
+
+    @property
+    def device(self) -> str:
+        """The device as the settings name it."""
+        return str(self._device)
 
     def load(self, model: Path) -> OnnxSession:
         """Load a model.
 
         Raises:
-            RuntimeFailure: the file cannot be loaded, or the session does not run on the CPU provider.
+            RuntimeFailure: the file cannot be loaded, or the session does not run on the device's provider.
         """
         try:
-            session = onnxruntime.InferenceSession(str(model), self._options, providers=[PROVIDER])
+            content = model.read_bytes()
+            half = self._precision is Precision.FP16
+            session = self._open(in_half(content) if half else content)
+        except RuntimeFailure:
+            raise
         except Exception as error:  # the C++ layer raises many types without a common base
             message = f"{model} cannot be loaded: {error}"
             raise RuntimeFailure(message) from error
-        if session.get_providers() != [PROVIDER]:
-            message = f"{model} runs on {session.get_providers()} and not on {PROVIDER}"
+        wanted = CPU if self._device.kind is Kind.CPU else CUDA
+        if session.get_providers()[:1] != [wanted]:
+            message = f"{model} runs on {session.get_providers()} and not on {wanted}"
             raise RuntimeFailure(message)
-        return OnnxSession(model, session)
+        session.disable_fallback()
+        run = plainly(session) if self._device.kind is Kind.CPU else bound(session, "cuda", self._device.number)
+        loaded = OnnxSession(model, session, run)
+        self._sessions.append(loaded)
+        return loaded
+
+    def close(self) -> None:
+        """Free every network."""
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
+
+    def _gpu(self) -> str:
+        if CUDA not in onnxruntime.get_available_providers():
+            message = (
+                f"{self._device} needs a build of ONNX Runtime with {CUDA}: "
+                f"install onnxruntime-gpu in place of onnxruntime {onnxruntime.__version__}"
+            )
+            raise RuntimeFailure(message)
+        return str(cuda.facts(self._device.number))
+
+    def _open(self, content: bytes) -> Any:
+        if self._device.kind is Kind.CPU:
+            return onnxruntime.InferenceSession(content, self._options, providers=[CPU])
+        nodes = onnx.load_model_from_string(content).graph.node
+        shapes = any(node.op_type == "Shape" for node in nodes)
+        self._options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if shapes else "1")
+        settings = {"device_id": str(self._device.number), "use_tf32": "0"}
+        return onnxruntime.InferenceSession(content, self._options, providers=[(CUDA, settings)])
+
+
+Run = Callable[[list[str], Tensors], list[Tensor]]
+"""Runs a session: names of outputs and the inputs in, the outputs in that order out."""
+
+
+def plainly(session: Any) -> Run:
+    """Runs with inputs and outputs in the memory of the host."""
+
+    def run(names: list[str], inputs: Tensors) -> list[Tensor]:
+        values: list[Tensor] = session.run(names, dict(inputs))
+        return values
+
+    return run
+
+
+def bound(session: Any, device: str, number: int) -> Run:
+    """Runs with inputs and outputs in the memory of a device: each is copied once, and nothing is copied silently."""
+
+    def run(names: list[str], inputs: Tensors) -> list[Tensor]:
+        binding = session.io_binding()
+        for name, value in inputs.items():
+            contiguous = np.ascontiguousarray(value)
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(contiguous, device, number))
+        for name in names:
+            binding.bind_output(name, device, number)
+        session.run_with_iobinding(binding)
+        values: list[Tensor] = binding.copy_outputs_to_cpu()
+        return values
+
+    return run
 
 
 class OnnxSession:
     """A model that ONNX Runtime has loaded."""
 
-    def __init__(self, model: Path, session: Any) -> None:
+    def __init__(self, model: Path, session: Any, run: Run) -> None:
         self._model = model
-        self._session = session
+        self._run: Run | None = run
         self._inputs = tuple(_spec(value) for value in session.get_inputs())
         self._outputs = tuple(_spec(value) for value in session.get_outputs())
         self._names = [spec.name for spec in self._outputs]
+
+    @property
+    def name(self) -> str:
+        """Name of the model's file."""
+        return self._model.name
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -77,22 +172,34 @@ class OnnxSession:
         """What `run` gives."""
         return self._outputs
 
+    @property
+    def max_batch(self) -> int | None:
+        """The batch that the model was made for; None where it takes any."""
+        return self._inputs[0].shape[0]
+
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Every output by its name.
 
         Raises:
-            RuntimeFailure: an input is missing or has another shape or type, or the runtime failed.
+            RuntimeFailure: an input is missing or has another shape or type, the session is closed, or the runtime
+                failed.
         """
-        for spec in self._inputs:
-            value = inputs.get(spec.name)
-            if value is None or value.dtype != np.float32 or not spec.fits(value.shape):
-                found = "nothing" if value is None else f"{value.dtype} {value.shape}"
-                message = f"{self._model.name} takes float32 {spec.shape} as {spec.name!r}, not {found}"
-                raise RuntimeFailure(message)
+        rows = rows_of(self, inputs)
+        return in_parts(self._once, {spec.name: inputs[spec.name] for spec in self._inputs}, rows, None)
+
+    def close(self) -> None:
+        """Free the network."""
+        self._run = None
+
+    def _once(self, inputs: Tensors) -> dict[str, Tensor]:
+        run = self._run
+        if run is None:
+            message = f"{self.name} is closed"
+            raise RuntimeFailure(message)
         try:
-            values = self._session.run(self._names, dict(inputs))
+            values = run(self._names, inputs)
         except Exception as error:  # the C++ layer raises many types without a common base
-            message = f"{self._model.name} failed: {error}"
+            message = f"{self.name} failed: {error}"
             raise RuntimeFailure(message) from error
         return dict(zip(self._names, values, strict=True))
 

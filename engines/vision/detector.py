@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -29,8 +30,9 @@ _BATCH = 128
 _SPARE = 1.4
 """How much larger than the first pyramid level the image stays when it is shrunk by a whole number."""
 
-_STRIP_PIXELS = 1 << 20
-"""A pyramid level is scanned in strips of about this many pixels, so that memory does not grow with the image."""
+_TILE = 1024
+"""A pyramid level is scanned in tiles of this height and width, so that memory does not grow with the image and plans
+for GPUs can be made for all sizes (`engines.runtime.tensorrt_plans.MAX_SIDE`). A multiple of the stride."""
 
 _MAX_PROPOSALS = 2000
 """The best proposals that one level may make: a bound for images that are made to look like faces everywhere."""
@@ -105,14 +107,14 @@ class Detector:
     def _scan(self, level: npt.NDArray[np.uint8]) -> tuple[Boxes, Scores]:
         """Proposals on one pyramid level, in its pixels."""
         height, width = level.shape[:2]
-        rows = max(64, _STRIP_PIXELS // width // _STRIDE * _STRIDE)
         reach = _WINDOW - _STRIDE
         boxes, scores = [], []
-        for top in range(0, max(1, height - reach), rows):
-            answer = self._proposal.run({"image": _scaled(level[None, top : top + rows + reach])})
+        for top, left in product(range(0, max(1, height - reach), _TILE), range(0, max(1, width - reach), _TILE)):
+            tile = level[None, top : top + _TILE + reach, left : left + _TILE + reach]
+            answer = self._proposal.run({"image": _scaled(tile)})
             probability = answer["probability"][0, 1]
             y, x = np.nonzero(probability > self._thresholds.proposal)
-            corner = np.stack([x * _STRIDE, y * _STRIDE + top], axis=1)
+            corner = np.stack([x * _STRIDE + left, y * _STRIDE + top], axis=1)
             window = np.hstack([corner, corner + _WINDOW]).astype(np.float32)
             boxes.append(window + answer["regression"][0, :, y, x] * _WINDOW)
             scores.append(probability[y, x])

@@ -228,6 +228,14 @@ def calibrate(
     raise typer.Exit(run(load_settings(), name, pairs, version, limit))
 
 
+@models.command()
+def build() -> None:
+    """Build TensorRT's plans for the networks of the packs that the settings name."""
+    from server.commands.plans import run
+
+    raise typer.Exit(run(load_settings()))
+
+
 def credentials(login: str, password: str) -> tuple[str, str]:
     """Login and password: those given, or the administrator's of the service that runs from this data folder."""
     if login:

@@ -36,6 +36,15 @@ class RecordingRuntime:
         """Name of the inner runtime."""
         return self._inner.name
 
+    @property
+    def device(self) -> str:
+        """Device of the inner runtime."""
+        return self._inner.device
+
+    def close(self) -> None:
+        """Free the inner runtime's networks."""
+        self._inner.close()
+
     def load(self, model: Path) -> Session:
         """Load a model.
 
@@ -87,6 +96,14 @@ class _RecordingSession:
         self._runs = runs
 
     @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def max_batch(self) -> int | None:
+        return self._inner.max_batch
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return self._inner.inputs
 
@@ -98,3 +115,6 @@ class _RecordingSession:
         # copied, because a caller may use its arrays again
         self._runs.append(Run(self._model, {name: value.copy() for name, value in inputs.items()}))
         return self._inner.run(inputs)
+
+    def close(self) -> None:
+        self._inner.close()

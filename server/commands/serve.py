@@ -12,6 +12,7 @@ import uvloop
 from engines.packs.errors import PackError
 from server.application import NotConfigured, application
 from server.commands.logs import configure
+from server.errors import EngineFailure
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (NotConfigured, PackError) as error:
+    except (NotConfigured, PackError, EngineFailure) as error:
         sys.exit(str(error))
 
 

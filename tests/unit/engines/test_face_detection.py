@@ -64,14 +64,14 @@ def test_a_face_keeps_its_place_when_the_picture_is_mirrored(detector: Detector,
     assert overlap(back, straight)[0] > 0.85
 
 
-def test_scanning_in_strips_finds_what_scanning_at_once_finds(
+def test_scanning_in_tiles_finds_what_scanning_at_once_finds(
     detector: Detector, astronaut: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = detector.detect(astronaut, 20)
-    monkeypatch.setattr(detection, "_STRIP_PIXELS", 0)
-    strips = detector.detect(astronaut, 20)
-    assert np.abs(whole.boxes - strips.boxes).max() < 1e-2
-    assert np.abs(whole.scores - strips.scores).max() < 1e-4
+    monkeypatch.setattr(detection, "_TILE", 64)
+    tiles = detector.detect(astronaut, 20)
+    assert np.abs(whole.boxes - tiles.boxes).max() < 1e-2
+    assert np.abs(whole.scores - tiles.scores).max() < 1e-4
 
 
 @pytest.mark.parametrize("angle", [-15, 15])
