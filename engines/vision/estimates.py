@@ -174,7 +174,7 @@ class Estimates:
         if Estimation.EYES in wanted:
             fields["eyes"] = expression.eyes(view.points68)
         if Estimation.MOUTH in wanted:
-            fields["mouth"] = expression.mouth(view.points68, view.confidence)
+            fields["mouth"] = expression.mouth(view.points68, view.confidence, self._pose(view).pitch)
         return fields
 
     def _pose(self, view: FaceView) -> HeadPose:

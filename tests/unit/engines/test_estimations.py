@@ -172,11 +172,11 @@ def test_a_mouth_opens_and_smiles_by_degrees(landmarks68: LandmarkPredictor) -> 
         gaping, smiling = mean.copy(), mean.copy()
         gaping[[65, 66, 67]] += (0, 3 * step)
         smiling[[48, 54]] -= (0, 2 * step)
-        opened.append(expression.mouth(gaping, 0.9).opened)
-        smiles.append(expression.mouth(smiling, 0.9).smile)
+        opened.append(expression.mouth(gaping, 0.9, 0).opened)
+        smiles.append(expression.mouth(smiling, 0.9, 0).smile)
     assert opened == sorted(opened)
     assert smiles == sorted(smiles)
     assert opened[0] < 0.3 < opened[-1]
     assert smiles[0] < 0.4 < smiles[-1]
     tilted = mean @ np.array([[0.0, 1.0], [-1.0, 0.0]])
-    assert expression.mouth(tilted, 0.9).smile == pytest.approx(expression.mouth(mean, 0.9).smile, abs=1e-6)
+    assert expression.mouth(tilted, 0.9, 0).smile == pytest.approx(expression.mouth(mean, 0.9, 0).smile, abs=1e-6)
