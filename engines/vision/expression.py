@@ -11,8 +11,9 @@ from server.domain.vision import Eye, Eyes, EyeState, Mouth, Point
 
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
 
-_CLOSED_BELOW = 0.2
-"""Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016."""
+_CLOSED_BELOW = 0.15
+"""Soukupová and Čech, Real-Time Eye Blink Detection using Facial Landmarks, CVWW 2016, take .2 for videos. Of the eyes
+in 1,581 photos, nearly all open, that would call 10 % closed; .15 calls 2 %."""
 
 _MOUTH_SHUT, _MOUTH_OPEN = 0.08, 0.4
 _UNSMILING, _SMILING = 0.03, 0.23
@@ -26,7 +27,10 @@ _WIDER, _WIDTH = 0.15, 0.89
 def eyes(points: npt.NDArray[np.floating]) -> Eyes:
     """State and lids of both eyes from the 68 points [68, 2].
 
-    An eye counts as closed where its aspect ratio (mean height over width) is below .2. Occlusion is not seen.
+    An eye counts as closed where its aspect ratio (mean height over width) is below .15. That is coarse, for the points
+    of lids follow an average face: of the 22 faces of Labeled Faces in the Wild with both eyes below it about half look
+    down or have them shut, the others screw them up or wear sunglasses; of 792 eyes onto which lids were painted 17 %
+    are below it. So closed is a good reason to look again, and open is no proof. Occlusion is not seen.
     """
     return Eyes(_eye(points[_LEFT_EYE]), _eye(points[_RIGHT_EYE]))
 

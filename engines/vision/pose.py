@@ -54,14 +54,15 @@ _DEPTHS = {
     42: 0.02,
     45: -0.08,
 }
-_RIGID = np.array(list(_DEPTHS))
+RIGID = np.array(list(_DEPTHS))
+"""Those of the 68 points, int [17]."""
 
 
 def model68(mean: npt.NDArray[np.float32]) -> Model:
     """The rigid model of the 68-point landmarks, from their mean shape [68, 2], which is that of a frontal face."""
     pupils = mean[36:42].mean(axis=0), mean[42:48].mean(axis=0)
     unit = float(np.hypot(*(pupils[1] - pupils[0])))
-    return np.column_stack([mean[_RIGID] / unit, list(_DEPTHS.values())])
+    return np.column_stack([mean[RIGID] / unit, list(_DEPTHS.values())])
 
 
 def from_five(points: npt.NDArray[np.floating]) -> HeadPose:
@@ -71,7 +72,7 @@ def from_five(points: npt.NDArray[np.floating]) -> HeadPose:
 
 def from_68(points: npt.NDArray[np.floating], model: Model) -> HeadPose:
     """Pose from the 68 points [68, 2] and `model68`."""
-    return _pose(model, points[_RIGID])
+    return _pose(model, points[RIGID])
 
 
 def _pose(model: Model, points: npt.NDArray[np.floating]) -> HeadPose:
