@@ -122,6 +122,11 @@ class Engine(Group):
     max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
     min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
+    auto_rotation: bool = Field(
+        False,
+        description="Turn pictures by 90, 180 or 270 degrees where only then a face is upright. All coordinates are "
+        "then those of the turned picture.",
+    )
     flip_averaging: bool = Field(False, description="Average the descriptors of a face and its mirror image.")
     landmarks68: bool = Field(
         False,

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.vision import alignment, descriptor, expression, measures, pose, quality
+from engines.vision import alignment, descriptor, expression, pose, quality
 from engines.vision.boxes import squared
 from engines.vision.expression import rounded
+from engines.vision.measures.measured import measured
 from engines.vision.models import Models
 from engines.vision.view import BodyView, FaceView
 from server.domain.vision import (
@@ -24,6 +25,7 @@ from server.domain.vision import (
     Estimation,
     ExtractedDescriptor,
     HeadPose,
+    MaskState,
 )
 
 Fields = Mapping[str, object]
@@ -32,6 +34,22 @@ Fields = Mapping[str, object]
 _ALWAYS = frozenset({Estimation.HEAD_POSE, Estimation.QUALITY, Estimation.FACE_QUALITY, Estimation.DESCRIPTOR})
 _WITH_68 = frozenset({Estimation.LANDMARKS68, Estimation.EYES, Estimation.MOUTH})
 _USES_68 = _WITH_68 | {Estimation.HEAD_POSE, Estimation.FACE_QUALITY}
+
+_BEHIND: Mapping[Estimation, frozenset[Estimation]] = {
+    Estimation.FACE_QUALITY: frozenset(
+        {
+            Estimation.HEAD_POSE,
+            Estimation.QUALITY,
+            Estimation.EYES,
+            Estimation.MOUTH,
+            Estimation.MASK,
+            Estimation.GLASSES,
+            Estimation.GAZE,
+        }
+    ),
+    Estimation.MOUTH: frozenset({Estimation.MASK}),
+}
+"""What is estimated for another estimation's sake, where it is served; not part of the answer unless asked for."""
 
 _OF_FACES = (Estimation.EMOTIONS, Estimation.MASK, Estimation.GLASSES, Estimation.GAZE, Estimation.LIVENESS)
 _OF_BODIES = (
@@ -90,6 +108,8 @@ class Estimates:
         self, views: Sequence[FaceView], faces: Sequence[DetectedFace], wanted: frozenset[Estimation]
     ) -> list[DetectedFace]:
         """The faces with what is wanted of them. Networks see all faces as one batch."""
+        asked = wanted
+        wanted = wanted.union(*(_BEHIND.get(one, frozenset()) for one in wanted))
         if self._models.landmarks68 and wanted & _USES_68:
             predict = self._models.landmarks68.predict
             views = [replace(view, points68=predict(view.image, view.region)[0]) for view in views]
@@ -106,12 +126,14 @@ class Estimates:
             for fields, extracted in zip(found, self.described(views, self._models.descriptor_version), strict=True):
                 fields["descriptor"] = extracted
         faces = [replace(face, **fields) for face, fields in zip(faces, found, strict=True)]  # type: ignore[arg-type]
+        faces = [_mouth_behind_mask(face) for face in faces]
         if Estimation.FACE_QUALITY in wanted:
             faces = [
-                replace(face, face_quality=measures.measured(view, face))
+                replace(face, face_quality=measured(view, face, self.needs))
                 for view, face in zip(views, faces, strict=True)
             ]
-        return faces
+        unasked = {one.name.lower(): None for one in wanted - asked}
+        return [replace(face, **unasked) for face in faces]  # type: ignore[arg-type]
 
     def of_bodies(
         self, views: Sequence[BodyView], bodies: Sequence[DetectedBody], wanted: frozenset[Estimation]
@@ -144,18 +166,18 @@ class Estimates:
     def _geometry(self, view: FaceView, wanted: frozenset[Estimation]) -> Fields:
         """What needs no network."""
         fields: dict[str, object] = {}
-        if wanted & {Estimation.HEAD_POSE, Estimation.FACE_QUALITY}:
+        if Estimation.HEAD_POSE in wanted:
             fields["head_pose"] = self._pose(view)
-        if wanted & {Estimation.QUALITY, Estimation.FACE_QUALITY}:
+        if Estimation.QUALITY in wanted:
             fields["quality"] = quality.estimate(view.warp)
         if view.points68 is None:
             return fields
         if Estimation.LANDMARKS68 in wanted:
             fields["landmarks68"] = rounded(view.points68)
-        if wanted & {Estimation.EYES, Estimation.FACE_QUALITY}:
+        if Estimation.EYES in wanted:
             fields["eyes"] = expression.eyes(view.points68)
-        if wanted & {Estimation.MOUTH, Estimation.FACE_QUALITY}:
-            fields["mouth"] = expression.mouth(view.points68, view.confidence)
+        if Estimation.MOUTH in wanted:
+            fields["mouth"] = expression.mouth(view.points68, view.confidence, self._pose(view).pitch)
         return fields
 
     def _pose(self, view: FaceView) -> HeadPose:
@@ -183,3 +205,10 @@ class Estimates:
             quality.score(quality.estimate(view.warp), min(1.0, max(0.0, float(score))), alignment.misalignment(five))
             for view, score, five in zip(views, seen.scores, points, strict=True)
         ]
+
+
+def _mouth_behind_mask(face: DetectedFace) -> DetectedFace:
+    """The face whose mouth is as occluded as its mask says, where both were estimated."""
+    if face.mouth is None or face.mask is None:
+        return face
+    return replace(face, mouth=replace(face.mouth, occluded=1 - face.mask.estimations[MaskState.MISSING]))

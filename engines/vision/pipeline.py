@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engines.vision import alignment, bodies, decoding
+from engines.vision import alignment, bodies, decoding, rotation
 from engines.vision.boxes import overlap, squared
 from engines.vision.decoding import Image, Picture
 from engines.vision.detections import NOTHING, Detections
@@ -62,7 +62,10 @@ class Pipeline:
         picture = decoding.decode(
             image, max_pixels=self._settings.max_pixels, use_exif=look.use_exif, extract_exif=look.extract_exif
         )
-        faces = self._faces(picture, look) if look.faces else []
+        faces: list[DetectedFace] = []
+        if look.faces:
+            picture, found = self._found(picture, look)
+            faces = self._faces(picture, found, look)
         people, count = self._bodies(picture, look)
         height, width = picture.pixels.shape[:2]
         persons = bodies.persons(faces, people)
@@ -104,9 +107,8 @@ class Pipeline:
         pictures = [decoding.decode_sample(sample) for sample in samples]
         return self.estimates.described([self._plain(picture) for picture in pictures], version)
 
-    def _faces(self, picture: Picture, look: Look) -> list[DetectedFace]:
+    def _faces(self, picture: Picture, found: Detections, look: Look) -> list[DetectedFace]:
         """The faces by the area of their rectangle, largest first."""
-        found = self._found(picture.pixels, look.face_box)
         views = self._views(picture, found)
         seen = [
             DetectedFace(
@@ -161,10 +163,16 @@ class Pipeline:
         points = alignment.CANONICAL_POINTS
         return FaceView(picture, _WHOLE, 1.0, points, alignment.rectangles(points[None]), picture.pixels, sample=True)
 
-    def _found(self, pixels: Image, box: Rect | None) -> Detections:
-        if box is None:
-            return self._models.detector.detect(pixels, self._settings.min_face)
-        return self._inside(pixels, box)
+    def _found(self, picture: Picture, look: Look) -> tuple[Picture, Detections]:
+        """The faces, and the picture that they are in: turned where that is switched on and no box is given in it."""
+        if look.face_box is not None:
+            return picture, self._inside(picture.pixels, look.face_box)
+        if self._settings.auto_rotation and look.body_box is None:
+            return rotation.upright(picture, self._detect)
+        return picture, self._detect(picture.pixels)
+
+    def _detect(self, pixels: Image) -> Detections:
+        return self._models.detector.detect(pixels, self._settings.min_face)
 
     def _inside(self, image: Image, box: Rect) -> Detections:
         """The one face whose centre is in the box and which fits it best, or none."""

@@ -3,6 +3,16 @@
 Each quality is a ramp over one measure: 0 at a value that makes a face useless, 1 at a value that good portraits reach,
 linear between. The ends come from the chips of 264 photos of Labeled Faces in the Wild and from copies of them that
 were blurred, darkened and brightened step by step: there each measure follows the degradation without a turn.
+
+Medians over 347 faces, of Labeled Faces in the Wild and of larger photos, step by step; in brackets the part of the
+faces whose value never rises by more than .02:
+
+- blurriness: a Gaussian of 0, 1, 2, 3, 4, 6 pixels on the warp gives .78, .69, .49, .29, .13, 0 (.99).
+- dark: a gain of 1, .7, .5, .35, .25, .15 gives 1, 1, .65, .31, .10, 0 (1.0).
+- light: a gain of 1, 1.3, 1.6, 2 gives 1, .95, .47, 0 (1.0).
+- specularity: a white spot on the forehead of 0, .6, 1, 1.5, 2.5, 5 times white gives 1, .89, .79, .71, .59, .45 (1.0).
+- illumination: light that falls off to a tenth across the warp, to the power of 0, .5, 1, 1.5, 2, gives .97, .87, .65,
+  .41, .19 (.76: the others were lit from the other side before).
 """
 
 from __future__ import annotations
