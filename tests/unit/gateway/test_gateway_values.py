@@ -34,7 +34,10 @@ from gateway.forms import RestField, rest_enum, rest_field, rest_message
 from gateway.render import Renderer
 from server.errors import LunaError
 
-FILES = ("accounts", "attributes", "faces", "images", "lists", "matcher", "platform", "samples")
+FILES = (
+    *("accounts", "attributes", "bodies", "checks", "faces", "images", "iso", "lists", "liveness", "matcher"),
+    *("platform", "samples", "sdk"),
+)
 DOCUMENTS = {False: (read_json, write_json), True: (read_msgpack, write_msgpack)}
 
 
