@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
-from domain_engine import Nowhere, ScriptedEngine, face
 from domain_stores import NOW, MemorySamples
 
 from server.domain.access import Scope
@@ -28,6 +27,7 @@ from server.errors import (
     SampleNotFound,
     WrongSampleSize,
 )
+from tests.scripted_engine import Nowhere, ScriptedEngine, face
 
 ACCOUNT = UUID(int=1)
 ALL = Scope(None)
