@@ -106,7 +106,9 @@ def _faces(faces: Sequence[DetectedFace], descriptors: AggregateDescriptors) -> 
         emotions=Emotions(emotions) if emotions else None,
         mask=Mask(masks) if masks else None,
         liveness=mean_liveness(one.liveness for one in faces if one.liveness is not None),
-        basic_attributes=_basic_attributes([one.basic_attributes for one in faces if one.basic_attributes is not None]),
+        basic_attributes=mean_basic_attributes(
+            [one.basic_attributes for one in faces if one.basic_attributes is not None]
+        ),
         descriptor=descriptors(extracted) if extracted else None,
     )
 
@@ -126,7 +128,8 @@ def _bodies(bodies: Sequence[DetectedBody], descriptors: AggregateDescriptors) -
     )
 
 
-def _basic_attributes(values: Sequence[BasicAttributesEstimation]) -> BasicAttributesEstimation | None:
+def mean_basic_attributes(values: Sequence[BasicAttributesEstimation]) -> BasicAttributesEstimation | None:
+    """The mean of ages and probabilities, each of those that have it; None of nothing."""
     if not values:
         return None
     ages = [one.age for one in values if one.age is not None]

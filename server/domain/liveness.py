@@ -51,7 +51,7 @@ class LivenessPrediction:
         """Work on images side by side; a failure of one stays its own.
 
         Args:
-            reads: where stored objects may come from; samples are not accepted, so nothing does.
+            reads: what the caller may read.
             sources: the images, none of them a sample.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
-from luna.v6 import bodies_pb2, checks_pb2
+from luna.v6 import attributes_pb2, bodies_pb2, checks_pb2
 from luna.v6 import images_pb2 as pb
 
 from server.domain import checks
@@ -84,7 +84,7 @@ def face_estimations(face: DetectedFace | FaceAggregate, thresholds: LivenessThr
     if face.liveness is not None:
         message.liveness.CopyFrom(_liveness(face.liveness, thresholds))
     if face.basic_attributes is not None:
-        message.basic_attributes.CopyFrom(_basic_attributes(face.basic_attributes))
+        message.basic_attributes.CopyFrom(basic_attributes(face.basic_attributes))
     if face.descriptor is not None:
         message.descriptor.CopyFrom(_descriptor(face.descriptor))
     return message
@@ -219,17 +219,19 @@ def _liveness(liveness: Liveness, thresholds: LivenessThresholds) -> pb.Liveness
     )
 
 
-def _basic_attributes(estimated: BasicAttributesEstimation) -> pb.BasicAttributesEstimation:
-    message = pb.BasicAttributesEstimation()
+def basic_attributes(estimated: BasicAttributesEstimation) -> attributes_pb2.BasicAttributesEstimation:
+    """Basic attributes as they were estimated."""
+    message = attributes_pb2.BasicAttributesEstimation()
     if estimated.age is not None:
         message.age = round(estimated.age)
     if estimated.gender is not None:
         message.gender = GENDER_OF[estimated.gender]
-    if estimated.ethnicities is not None:
-        scores = pb.EthnicityScores(**{one.name.lower(): score for one, score in estimated.ethnicities.items()})
-        predominant = max(estimated.ethnicities, key=lambda one: (estimated.ethnicities or {})[one])
+    if estimated.ethnicities is not None and estimated.ethnicity is not None:
+        scores = attributes_pb2.EthnicityScores(
+            **{one.name.lower(): score for one, score in estimated.ethnicities.items()}
+        )
         message.ethnicities.CopyFrom(
-            pb.Ethnicities(predominant_ethnicity=_ETHNICITY_OF[predominant], estimations=scores)
+            attributes_pb2.Ethnicities(predominant_ethnicity=_ETHNICITY_OF[estimated.ethnicity], estimations=scores)
         )
     return message
 
