@@ -36,7 +36,7 @@ OLDEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """An attribute that was kept, the score of its descriptor in [0, 1], and what was estimated of its basic attributes."""
+    """An attribute that was kept, the score of its descriptor in [0, 1], and the estimate of its basic attributes."""
 
     attribute: TemporaryAttribute
     score: float | None
