@@ -24,7 +24,6 @@ from gateway.forms import (
     RestMessage,
     RestUnion,
     descriptor_of,
-    rest_enum,
     rest_field,
     rest_message,
 )
@@ -318,11 +317,10 @@ def _flag(refuse: Refusal) -> Convert:
 
 
 def _enum(known: RestField, refuse: Refusal) -> Convert:
-    enum = known.descriptor.enum_type
-    if enum is None:
+    form = known.enum
+    if form is None:
         error = f"{known.descriptor.full_name} is no enum"
         raise TypeError(error)
-    form = rest_enum(enum)
 
     def convert(value: object, path: str) -> object:
         if isinstance(value, bool) or not isinstance(value, int | str) or value not in form.read:

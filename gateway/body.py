@@ -94,7 +94,8 @@ class Body:
 
     def _images(self, request: Message, media: MediaType, data: bytes) -> None:
         if self._field is not None:
-            getattr(request, self._field.name).extend(images(media, data))
+            ignored = frozenset(self._method.rest.ignored_parts)
+            getattr(request, self._field.name).extend(images(media, data, ignored))
 
     def _image(self, request: Message, media: MediaType, data: bytes) -> None:
         if self._field is not None:

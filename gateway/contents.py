@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from luna import options_pb2
@@ -63,7 +65,7 @@ def _content(
 ) -> dict[str, object]:
     match form:
         case options_pb2.BODY_FORM_IMAGES:
-            return _images(schemas)
+            return _images(schemas, method.GetOptions().Extensions[options_pb2.rest].ignored_parts)
         case options_pb2.BODY_FORM_IMAGE:
             return {media: {"schema": dict(BINARY)} for media in IMAGES}
         case options_pb2.BODY_FORM_BYTES:
@@ -96,7 +98,7 @@ def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Sc
     return {"schema": schema, "encoding": encoding}
 
 
-def _images(schemas: Schemas) -> dict[str, object]:
+def _images(schemas: Schemas, ignored: Iterable[str]) -> dict[str, object]:
     """One image as it is or as Base64 text, several as parts, or JSON that tells where they are."""
     boxes = {name: schemas.field(rest_field(field), Direction.REQUEST) for name, field in BOXES.items()}
     parts: Schema = {"image": {"type": "array", "items": dict(BINARY), "description": "The images, as files."}}
@@ -109,6 +111,8 @@ def _images(schemas: Schemas) -> dict[str, object]:
         }
         text = "Where in which image to look: an entry for a file's name."
         parts[name] = {"type": "array", "items": item, "description": text}
+    for name in ignored:
+        parts[name] = {"deprecated": True, "description": "Accepted, and not looked at."}
     multipart: Schema = {
         "schema": {"type": "object", "properties": parts, "required": ["image"]},
         "encoding": {

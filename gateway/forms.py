@@ -48,6 +48,12 @@ class RestField:
         return message is not None and bool(message.GetOptions().map_entry)
 
     @property
+    def enum(self) -> RestEnum | None:
+        """The REST form of the value, where that is an enum."""
+        enum = self.descriptor.enum_type
+        return None if enum is None else rest_enum(enum, words=self.rules.word)
+
+    @property
     def text(self) -> bool:
         """True for one text, for which null and empty are the same where it is nullable."""
         return self.descriptor.type == FieldDescriptor.TYPE_STRING and not self.descriptor.is_repeated
@@ -167,16 +173,14 @@ def _named(descriptor: Descriptor, name: str) -> FieldDescriptor | None:
 
 
 @cache
-def rest_enum(descriptor: EnumDescriptor) -> RestEnum:
-    """The REST form of an enum; a value without options has none."""
+def rest_enum(descriptor: EnumDescriptor, *, words: bool = False) -> RestEnum:
+    """The REST form of an enum; a value without options has none. Where it has two, `words` chooses the text."""
     written: dict[int, int | str] = {}
-    read: dict[int | str, int] = {}
     for value in descriptor.values:
         options = value.GetOptions().Extensions[options_pb2.value]
-        if options.HasField("word"):
-            read[options.word] = value.number
-            written[value.number] = options.word
-        if options.HasField("number"):
-            read[options.number] = value.number
+        if options.HasField("number") and not (words and options.HasField("word")):
             written[value.number] = options.number
+        elif options.HasField("word"):
+            written[value.number] = options.word
+    read = {form: number for number, form in written.items()}
     return RestEnum(written, read, tuple(str(form) for form in read))

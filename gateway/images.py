@@ -64,8 +64,8 @@ def one_image(media: MediaType, data: bytes) -> bytes:
     return data
 
 
-def images(media: MediaType, data: bytes) -> list[ImageInput]:
-    """The images of a body; at least one.
+def images(media: MediaType, data: bytes, ignored: frozenset[str] = frozenset()) -> list[ImageInput]:
+    """The images of a body; at least one. Parts with ignored names are not looked at.
 
     Raises:
         InvalidInput: the body has no images, or has them in no form that is known. The classes are those imported here.
@@ -75,7 +75,8 @@ def images(media: MediaType, data: bytes) -> list[ImageInput]:
     if media.name in IMAGES or media.name in BASE64_IMAGES:
         return [ImageInput(data=_content(media, data))]
     if media.name == MULTIPART:
-        return _from_parts(split(data, media.parameters.get("boundary", "")))
+        parts = split(data, media.parameters.get("boundary", ""))
+        return _from_parts(part for part in parts if part.name not in ignored)
     if media.name == JSON and media.utf8:
         return _from_json(read_json(data))
     if media.name.startswith("image/"):

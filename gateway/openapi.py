@@ -183,7 +183,7 @@ def _query_parameter(known: RestField) -> Schema:
 
 def _scalar(known: RestField) -> Schema:
     if known.descriptor.enum_type is not None:
-        return enumerated(known.descriptor.enum_type, Direction.REQUEST)
+        return enumerated(known.descriptor.enum_type, Direction.REQUEST, words=known.rules.word)
     if known.message is not None:
         return Schemas((), ()).message(known.message, Direction.REQUEST)
     return scalar(known, Direction.REQUEST, query=True)

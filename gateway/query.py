@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway import times
 from gateway.binder import FLOATS, INTEGERS
-from gateway.forms import RestField, rest_enum, rest_message
+from gateway.forms import RestField, rest_message
 from gateway.refusals import Place, Refusal
 from server.errors import BadQuery
 
@@ -146,11 +146,10 @@ def _flag(refuse: Refusal) -> Read:
 
 
 def _enum(known: RestField, refuse: Refusal) -> Read:
-    enum = known.descriptor.enum_type
-    if enum is None:
+    form = known.enum
+    if form is None:
         error = f"{known.descriptor.full_name} is no enum"
         raise TypeError(error)
-    form = rest_enum(enum)
 
     def read(text: str, name: str) -> object:
         number = form.named(text)

@@ -144,8 +144,8 @@ class Renderer:
         if known.message is not None:
             writer = self.writer(known.message)
             return lambda value: writer(value) if isinstance(value, Message) else None
-        if descriptor.enum_type is not None:
-            written = rest_enum(descriptor.enum_type).written
+        if known.enum is not None:
+            written = known.enum.written
             return lambda value: written.get(value) if isinstance(value, int) else None
         if descriptor.type == FieldDescriptor.TYPE_BYTES and not self._binary:
             return lambda value: base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else None

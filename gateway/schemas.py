@@ -79,7 +79,7 @@ class Schemas:
         if known.message is not None:
             return self.message(known.message, direction)
         if known.descriptor.enum_type is not None:
-            return enumerated(known.descriptor.enum_type, direction)
+            return enumerated(known.descriptor.enum_type, direction, words=known.rules.word)
         return scalar(known, direction)
 
     def _name(self, descriptor: Descriptor, direction: Direction) -> str:
@@ -145,9 +145,9 @@ class Schemas:
         return schema
 
 
-def enumerated(enum: EnumDescriptor, direction: Direction) -> Schema:
+def enumerated(enum: EnumDescriptor, direction: Direction, *, words: bool = False) -> Schema:
     """The schema of an enum: its words or numbers, with what they mean."""
-    form = rest_enum(enum)
+    form = rest_enum(enum, words=words)
     values = list(form.read) if direction is Direction.REQUEST else list(form.written.values())
     kinds = sorted({"integer" if isinstance(value, int) else "string" for value in values})
     schema: Schema = {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}

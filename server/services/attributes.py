@@ -15,9 +15,9 @@ from server.domain.ids import uuid7
 from server.domain.people import check_content, check_version
 from server.errors import AttributeNotFound
 from server.rpc.calls import current
+from server.services.estimations import basic_attributes
 from server.services.messages import (
     attribute,
-    basic_attributes,
     content_from,
     optional_uuid,
     texts,
@@ -102,6 +102,6 @@ def _extracted(one: Extracted) -> pb.ExtractedAttribute:
     )
     if one.score is not None:
         message.score = one.score
-    if content.basic_attributes is not None:
-        message.basic_attributes.CopyFrom(basic_attributes(content.basic_attributes))
+    if one.basic_attributes is not None:
+        message.basic_attributes.CopyFrom(basic_attributes(one.basic_attributes))
     return message

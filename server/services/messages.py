@@ -11,7 +11,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from luna import options_pb2
-from luna.v6 import attributes_pb2, errors_pb2, faces_pb2, images_pb2, lists_pb2, matcher_pb2
+from luna.v6 import attributes_pb2, errors_pb2, faces_pb2, lists_pb2, matcher_pb2
 
 from server.domain.attributes import (
     AttributeContent,
@@ -23,7 +23,6 @@ from server.domain.attributes import (
 )
 from server.domain.descriptors import SPECS, Descriptor
 from server.domain.faces import Face, FaceFilter, FaceList
-from server.domain.vision import Eye, EyeState, Point, Rect
 from server.errors import BadBody, BadQuery, LunaError, MissingField
 
 GENDERS = {attributes_pb2.GENDER_FEMALE: Gender.FEMALE, attributes_pb2.GENDER_MALE: Gender.MALE}
@@ -33,12 +32,7 @@ ETHNICITIES = {
     attributes_pb2.ETHNICITY_ASIAN: Ethnicity.ASIAN,
     attributes_pb2.ETHNICITY_CAUCASIAN: Ethnicity.CAUCASIAN,
 }
-EYE_STATES = {
-    EyeState.OPEN: images_pb2.EYE_STATE_OPEN,
-    EyeState.CLOSED: images_pb2.EYE_STATE_CLOSED,
-    EyeState.OCCLUDED: images_pb2.EYE_STATE_OCCLUDED,
-}
-_GENDER_OF = {value: key for key, value in GENDERS.items()}
+GENDER_OF = {value: key for key, value in GENDERS.items()}
 _ETHNICITY_OF = {value: key for key, value in ETHNICITIES.items()}
 
 
@@ -77,28 +71,13 @@ def error(failure: LunaError | None) -> errors_pb2.Error:
     return errors_pb2.Error(error_code=failure.code, desc=failure.desc, detail=failure.detail, link=str(body["link"]))
 
 
-def rect(value: Rect) -> images_pb2.Rect:
-    """A rectangle."""
-    return images_pb2.Rect(x=value.x, y=value.y, width=value.width, height=value.height)
-
-
-def points(values: Sequence[Point]) -> list[images_pb2.Point]:
-    """Points."""
-    return [images_pb2.Point(x=x, y=y) for x, y in values]
-
-
-def eye(value: Eye) -> images_pb2.Eye:
-    """An eye."""
-    return images_pb2.Eye(state=EYE_STATES[value.state], eyelid_landmarks=points(value.eyelid_landmarks))
-
-
 def basic_attributes(value: BasicAttributes) -> attributes_pb2.BasicAttributes:
     """Basic attributes."""
     message = attributes_pb2.BasicAttributes()
     if value.age is not None:
         message.age = value.age
     if value.gender is not None:
-        message.gender = _GENDER_OF[value.gender]
+        message.gender = GENDER_OF[value.gender]
     if value.ethnicity is not None:
         message.ethnicity = _ETHNICITY_OF[value.ethnicity]
     return message

@@ -48,8 +48,14 @@ class PlatformService(platform_pb2_grpc.PlatformServicer):
         """What this server can do."""
         served = {one.value for one in Estimation if self._engine.needs(one) is None}
         known = pb.EstimationFeatures.DESCRIPTOR.fields_by_name
+        estimations = pb.EstimationFeatures(**{name: True for name in served if name in known})
+        # the checks of /6/iso are those of face_quality with other thresholds
+        estimations.iso = Estimation.FACE_QUALITY.value in served
+        estimations.body_attributes = any(
+            one.of_body and one.value in served for one in Estimation if one is not Estimation.BODY_DESCRIPTOR
+        )
         return pb.GetFeaturesResponse(
             license=True,
-            estimations=pb.EstimationFeatures(**{name: True for name in served if name in known}),
+            estimations=estimations,
             components=pb.ComponentFeatures(image_store=True, index_module=True),
         )

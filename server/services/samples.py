@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
-from google.protobuf.struct_pb2 import Value
 from luna.v6 import images_pb2, samples_pb2_grpc
 from luna.v6 import samples_pb2 as pb
 
-from server.domain.detection import (
-    AngleLimits,
-    Detection,
-    DetectionWish,
-    FilteredFace,
-    ImageResult,
-    ImageSource,
-    MultifacePolicy,
-    StoredFace,
-    sample_of,
-)
+from server.domain.detection import Detection, DetectionWish, FilteredFace, ImageResult, StoredFace, sample_of
 from server.domain.engine import Engine
+from server.domain.filters import FaceLimits
+from server.domain.liveness import LivenessThresholds
 from server.domain.samples import SampleStore, SampleType
-from server.domain.vision import WARP_SIZE, DetectedFace, Estimation, Rect
-from server.errors import BadBody, SampleNotFound
+from server.domain.vision import BODY_HEIGHT, BODY_WIDTH, WARP_SIZE, Estimation
+from server.errors import SampleNotFound
 from server.rpc.calls import current
-from server.services.messages import error, eye, points, rect
-
-_POLICIES = {
-    pb.MULTIFACE_POLICY_NOT_ALLOWED: MultifacePolicy.NOT_ALLOWED,
-    pb.MULTIFACE_POLICY_ALLOWED: MultifacePolicy.ALLOWED,
-    pb.MULTIFACE_POLICY_BEST: MultifacePolicy.BEST,
-}
-_BODY_WIDTH, _BODY_HEIGHT = 128, 256
+from server.services.estimations import face_detection, filter_reasons
+from server.services.messages import error
+from server.services.sources import POLICIES, sources
 
 
 class SamplesService(samples_pb2_grpc.SamplesServicer):
     """Finding faces, and their samples."""
 
-    def __init__(self, detection: Detection, engine: Engine, samples: SampleStore) -> None:
+    def __init__(
+        self, detection: Detection, engine: Engine, samples: SampleStore, liveness: LivenessThresholds
+    ) -> None:
         self._detection = detection
         self._engine = engine
         self._samples = samples
+        self._liveness = liveness
 
     async def DetectFaces(self, request: pb.DetectFacesRequest, context: object) -> pb.DetectFacesResponse:
         """Find faces and store their samples."""
         principal = current().principal
         results = await self._detection.detect(
-            principal.account_id, principal.reads(), _sources(request.images), _wish(request)
+            principal.account_id, principal.reads(), sources(request.images), _wish(request)
         )
-        return pb.DetectFacesResponse(images=[_image(result) for result in results])
+        return pb.DetectFacesResponse(images=[self._image(result) for result in results])
 
     async def CreateSample(self, request: pb.CreateSampleRequest, context: object) -> pb.CreateSampleResponse:
         """Store a sample that the caller has made."""
         sample_type = _type(request.samples_type)
-        width, height = (WARP_SIZE, WARP_SIZE) if sample_type is SampleType.FACES else (_BODY_WIDTH, _BODY_HEIGHT)
+        width, height = (WARP_SIZE, WARP_SIZE) if sample_type is SampleType.FACES else (BODY_WIDTH, BODY_HEIGHT)
         data = await self._engine.normalise(request.data, width=width, height=height)
         sample = sample_of(current().principal.account_id, sample_type, data)
         await self._samples.add(sample, data)
@@ -77,30 +65,41 @@ class SamplesService(samples_pb2_grpc.SamplesServicer):
             raise SampleNotFound(sample_id=sample_id)
         return pb.DeleteSampleResponse()
 
+    def _image(self, result: ImageResult) -> pb.DetectedImage:
+        message = pb.DetectedImage(
+            filename=result.source.filename,
+            status=result.error is None,
+            error=error(result.error),
+            url=result.source.url,
+            detections=pb.Detections(
+                samples=[self._stored(face, sample=result.sample) for face in result.faces],
+                filtered_detections=images_pb2.FilteredDetections(
+                    face_detections=[self._filtered(face, sample=result.sample) for face in result.filtered]
+                ),
+            ),
+        )
+        if result.exif is not None:
+            message.exif.update(result.exif)
+        return message
+
+    def _stored(self, stored: StoredFace, *, sample: bool) -> pb.DetectedSample:
+        return pb.DetectedSample(
+            face=pb.DetectedFaceSample(
+                sample_id=str(stored.sample_id),
+                url=f"/6/samples/faces/{stored.sample_id}",
+                detection=face_detection(stored.face, self._liveness, sample=sample),
+            )
+        )
+
+    def _filtered(self, filtered: FilteredFace, *, sample: bool) -> images_pb2.FilteredFaceDetection:
+        return images_pb2.FilteredFaceDetection(
+            detection=face_detection(filtered.face, self._liveness, sample=sample),
+            filter_reasons=filter_reasons(filtered.reasons),
+        )
+
 
 def _type(number: pb.SampleType.ValueType) -> SampleType:
     return SampleType.BODIES if number == pb.SAMPLE_TYPE_BODIES else SampleType.FACES
-
-
-def _sources(images: Sequence[images_pb2.ImageInput]) -> list[ImageSource]:
-    """The images with the names that the answer calls them by."""
-    unnamed = "raw_image" if len(images) == 1 else "raw_image_{}"
-    return [_source(image, image.filename or unnamed.format(position)) for position, image in enumerate(images)]
-
-
-def _source(image: images_pb2.ImageInput, filename: str) -> ImageSource:
-    box = None
-    for given in image.face_bounding_boxes:
-        box = Rect(given.x, given.y, given.width, given.height)
-    match image.WhichOneof("source"):
-        case "data":
-            return ImageSource(filename, data=image.data, box=box)
-        case "url":
-            return ImageSource(filename, url=image.url, box=box)
-        case "sample_id":
-            return ImageSource(filename, sample_id=UUID(image.sample_id))
-        case _:
-            raise BadBody(field=f"images.{filename}", message="data, url or sample_id is needed")
 
 
 def _wish(request: pb.DetectFacesRequest) -> DetectionWish:
@@ -116,9 +115,9 @@ def _wish(request: pb.DetectFacesRequest) -> DetectionWish:
         Estimation.FACE_QUALITY: request.estimate_face_quality,
     }
     return DetectionWish(
-        policy=_POLICIES[request.multiface_policy],
+        policy=POLICIES[request.multiface_policy],
         estimations=frozenset(estimation for estimation, on in wanted.items() if on),
-        angles=AngleLimits(
+        limits=FaceLimits(
             pitch=request.pitch_threshold if request.HasField("pitch_threshold") else None,
             roll=request.roll_threshold if request.HasField("roll_threshold") else None,
             yaw=request.yaw_threshold if request.HasField("yaw_threshold") else None,
@@ -127,74 +126,3 @@ def _wish(request: pb.DetectFacesRequest) -> DetectionWish:
         extract_exif=request.extract_exif,
         samples_given=request.warped_image,
     )
-
-
-def _image(result: ImageResult) -> pb.DetectedImage:
-    message = pb.DetectedImage(
-        filename=result.source.filename,
-        status=result.error is None,
-        error=error(result.error),
-        detections=pb.Detections(
-            samples=[_stored(face, result.source) for face in result.faces],
-            filtered_detections=images_pb2.FilteredDetections(
-                face_detections=[_filtered(face, result.source) for face in result.filtered]
-            ),
-        ),
-    )
-    if result.exif is not None:
-        message.exif.update(result.exif)
-    if result.source.url is not None:
-        message.url = result.source.url
-    return message
-
-
-def _stored(stored: StoredFace, source: ImageSource) -> pb.DetectedSample:
-    return pb.DetectedSample(
-        face=pb.DetectedFaceSample(
-            sample_id=str(stored.sample_id),
-            url=f"/6/samples/faces/{stored.sample_id}",
-            detection=detection(stored.face, source),
-        )
-    )
-
-
-def _filtered(filtered: FilteredFace, source: ImageSource) -> images_pb2.FilteredFaceDetection:
-    reason = images_pb2.FilterReason(
-        type=filtered.parameter,
-        desc=f"the angle is above {filtered.threshold:g} degrees",
-        value=Value(number_value=filtered.value),
-        threshold=Value(number_value=filtered.threshold),
-    )
-    return images_pb2.FilteredFaceDetection(detection=detection(filtered.face, source), filter_reasons=[reason])
-
-
-def detection(face: DetectedFace, source: ImageSource) -> images_pb2.FaceDetection:
-    """A detected face. A sample given as input has no rectangle and no landmarks of its own."""
-    message = images_pb2.FaceDetection(attributes=images_pb2.FaceEstimations())
-    if source.sample_id is None:
-        message.rect.CopyFrom(rect(face.rect))
-        message.landmarks5.extend(points(face.landmarks5))
-    if face.landmarks68 is not None:
-        message.landmarks68.extend(points(face.landmarks68))
-    if (quality := face.quality) is not None:
-        message.quality.CopyFrom(
-            images_pb2.Quality(
-                blurriness=quality.blurriness,
-                dark=quality.dark,
-                illumination=quality.illumination,
-                specularity=quality.specularity,
-                light=quality.light,
-            )
-        )
-    if (pose := face.head_pose) is not None:
-        message.attributes.head_pose.CopyFrom(images_pb2.HeadPose(pitch=pose.pitch, roll=pose.roll, yaw=pose.yaw))
-    if (eyes := face.eyes) is not None:
-        both = images_pb2.EyesAttributes(left_eye=eye(eyes.left), right_eye=eye(eyes.right))
-        message.attributes.eyes_attributes.CopyFrom(both)
-    if (mouth := face.mouth) is not None:
-        message.attributes.mouth_attributes.CopyFrom(
-            images_pb2.MouthAttributes(
-                opened=mouth.opened, occluded=mouth.occluded, smile=mouth.smile, score=mouth.score
-            )
-        )
-    return message

@@ -17,10 +17,13 @@ from luna.v6 import blobs_pb2 as blobs
 from luna.v6 import documents_pb2 as documents
 from luna.v6 import faces_pb2 as faces
 from luna.v6 import images_pb2 as images
+from luna.v6 import iso_pb2 as iso
 from luna.v6 import lists_pb2 as lists
+from luna.v6 import liveness_pb2 as liveness
 from luna.v6 import matcher_pb2 as matcher
 from luna.v6 import platform_pb2 as platform
 from luna.v6 import samples_pb2 as samples
+from luna.v6 import sdk_pb2 as sdk
 from luna.v6 import tokens_pb2 as tokens
 
 from tests.contract.rest import Answer, Call
@@ -46,6 +49,11 @@ FRESH = frozenset(
 )  # fmt: skip
 """Members that two equal creations differ in."""
 NOTHING: frozenset[str] = frozenset()
+ESTIMATED = (
+    *("detect_face", "estimate_head_pose", "estimate_landmarks5", "estimate_quality", "estimate_face_warp"),
+    "aggregate_attributes",
+)
+"""What is asked of the sdk resource: all that the default pack serves. The descriptor is asked for by default."""
 
 Made = Mapping[str, Any]
 """The answer of a creation, as an object of JSON."""
@@ -257,6 +265,26 @@ RECIPES: Mapping[str, Recipe] = {
         lambda _: Call(), "Platform/GetConfig", lambda _: platform.GetConfigRequest(), part="settings"
     ),
     "get_features": Recipe(lambda _: Call(), "Platform/GetFeatures", lambda _: platform.GetFeaturesRequest()),
+    "sdk_resource": Recipe(
+        lambda world: Call(
+            query=tuple((name, "1") for name in ESTIMATED),
+            data=world.jpeg,
+            content_type="image/jpeg",
+            account=world.owner,
+        ),
+        "Sdk/Estimate",
+        lambda call: sdk.EstimateRequest(images=[images.ImageInput(data=call.data)], **dict.fromkeys(ESTIMATED, True)),
+    ),
+    "check_iso": Recipe(
+        lambda world: Call(data=world.jpeg, content_type="image/jpeg", account=world.owner),
+        "Iso/CheckImages",
+        lambda call: iso.CheckImagesRequest(images=[images.ImageInput(data=call.data)]),
+    ),
+    "predict_liveness": Recipe(
+        lambda world: Call(data=world.jpeg, content_type="image/jpeg", account=world.owner),
+        "Liveness/PredictLiveness",
+        lambda call: liveness.PredictLivenessRequest(images=[images.ImageInput(data=call.data)]),
+    ),
     "detect_faces": Recipe(
         lambda world: Call(data=world.jpeg, content_type="image/jpeg", account=world.owner),
         "Samples/DetectFaces",

@@ -42,6 +42,9 @@ NUMBERS = {
     "ETHNICITY_INDIAN": 2,
     "ETHNICITY_ASIAN": 3,
     "ETHNICITY_CAUCASIAN": 4,
+    **{f"LIVENESS_STATE_{word}": number for number, word in enumerate(("SPOOF", "REAL", "UNKNOWN"))},
+    **{f"BODY_GENDER_{word}": number for number, word in enumerate(("FEMALE", "MALE", "UNKNOWN"))},
+    **{f"PRESENCE_{word}": number for number, word in enumerate(("ABSENT", "PRESENT", "UNKNOWN"))},
 }
 """Values of enums that REST writes as numbers."""
 

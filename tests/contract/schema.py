@@ -22,6 +22,7 @@ _ABOUT = {"note", "source", "unsure", "trap", "extra", "required"}
 """Members of a mapping of fields without `fields` around it that talk about it."""
 _ANY_SUBSET = {
     "BasicAttributesStored": "treat them as optional",
+    "BodyAttributesEstimation": "as for faces",
     "FaceAttributesEstimation": "a field appears only when its estimation was requested",
 }
 """Schemas whose note makes every field optional, and the words that do."""

@@ -64,7 +64,10 @@ def rects(entry: Mapping[str, Any]) -> list[dict[str, int]]:
 def failed(entry: Mapping[str, Any], code: int) -> None:
     """The entry must say that its image failed, and have no detections."""
     assert (entry["status"], entry["error"]["error_code"]) == (0, code)
-    assert entry["detections"] == {"samples": [], "filtered_detections": {"face_detections": []}}
+    assert entry["detections"] == {
+        "samples": [],
+        "filtered_detections": {"face_detections": [], "body_detections": []},
+    }
 
 
 def as_json(value: object) -> bytes:

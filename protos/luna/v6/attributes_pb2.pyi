@@ -132,6 +132,111 @@ class BasicAttributes(_message.Message):
 Global___BasicAttributes: _TypeAlias = BasicAttributes  # noqa: Y015
 
 @_typing.final
+class EthnicityScores(_message.Message):
+    """Probabilities of the ethnic groups; their sum is 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASIAN_FIELD_NUMBER: _builtins.int
+    INDIAN_FIELD_NUMBER: _builtins.int
+    CAUCASIAN_FIELD_NUMBER: _builtins.int
+    AFRICAN_AMERICAN_FIELD_NUMBER: _builtins.int
+    asian: _builtins.float
+    """In [0, 1]."""
+    indian: _builtins.float
+    """In [0, 1]."""
+    caucasian: _builtins.float
+    """In [0, 1]."""
+    african_american: _builtins.float
+    """In [0, 1]."""
+    def __init__(
+        self,
+        *,
+        asian: _builtins.float = ...,
+        indian: _builtins.float = ...,
+        caucasian: _builtins.float = ...,
+        african_american: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["african_american", b"african_american", "asian", b"asian", "caucasian", b"caucasian", "indian", b"indian"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EthnicityScores: _TypeAlias = EthnicityScores  # noqa: Y015
+
+@_typing.final
+class Ethnicities(_message.Message):
+    """Ethnic groups that a face resembles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDOMINANT_ETHNICITY_FIELD_NUMBER: _builtins.int
+    ESTIMATIONS_FIELD_NUMBER: _builtins.int
+    predominant_ethnicity: Global___Ethnicity.ValueType
+    """The most probable one."""
+    @_builtins.property
+    def estimations(self) -> Global___EthnicityScores:
+        """How probable each is."""
+
+    def __init__(
+        self,
+        *,
+        predominant_ethnicity: Global___Ethnicity.ValueType = ...,
+        estimations: Global___EthnicityScores | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations", "predominant_ethnicity", b"predominant_ethnicity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ethnicities: _TypeAlias = Ethnicities  # noqa: Y015
+
+@_typing.final
+class BasicAttributesEstimation(_message.Message):
+    """Estimated basic attributes. What is stored with a face has another form: `BasicAttributes`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGE_FIELD_NUMBER: _builtins.int
+    GENDER_FIELD_NUMBER: _builtins.int
+    ETHNICITIES_FIELD_NUMBER: _builtins.int
+    age: _builtins.int
+    """Years; absent where no installed model estimates it."""
+    gender: Global___Gender.ValueType
+    """The more probable gender; absent where no installed model estimates it."""
+    @_builtins.property
+    def ethnicities(self) -> Global___Ethnicities:
+        """Absent where no installed model estimates them."""
+
+    def __init__(
+        self,
+        *,
+        age: _builtins.int | None = ...,
+        gender: Global___Gender.ValueType | None = ...,
+        ethnicities: Global___Ethnicities | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_ethnicities", b"_ethnicities", "_gender", b"_gender", "age", b"age", "ethnicities", b"ethnicities", "gender", b"gender"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_ethnicities", b"_ethnicities", "_gender", b"_gender", "age", b"age", "ethnicities", b"ethnicities", "gender", b"gender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
+    _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
+    _WhichOneofReturnType__ethnicities: _TypeAlias = _typing.Literal["ethnicities"]  # noqa: Y015
+    _WhichOneofArgType__ethnicities: _TypeAlias = _typing.Literal["_ethnicities", b"_ethnicities"]  # noqa: Y015
+    _WhichOneofReturnType__gender: _TypeAlias = _typing.Literal["gender"]  # noqa: Y015
+    _WhichOneofArgType__gender: _TypeAlias = _typing.Literal["_gender", b"_gender"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__age) -> _WhichOneofReturnType__age | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ethnicities) -> _WhichOneofReturnType__ethnicities | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gender) -> _WhichOneofReturnType__gender | None: ...
+
+Global___BasicAttributesEstimation: _TypeAlias = BasicAttributesEstimation  # noqa: Y015
+
+@_typing.final
 class DescriptorInput(_message.Message):
     """A descriptor: either a raw vector with its version, or an SDK descriptor, which tells its version itself.
     docs/reference/descriptors.md has the layouts.
@@ -274,8 +379,8 @@ class ExtractedAttribute(_message.Message):
         """UUIDs of the samples that it was extracted from."""
 
     @_builtins.property
-    def basic_attributes(self) -> Global___BasicAttributes:
-        """Absent where it was not asked for."""
+    def basic_attributes(self) -> Global___BasicAttributesEstimation:
+        """As they were estimated; absent where they were not asked for. What is kept has the form `BasicAttributes`."""
 
     def __init__(
         self,
@@ -284,7 +389,7 @@ class ExtractedAttribute(_message.Message):
         url: _builtins.str = ...,
         score: _builtins.float | None = ...,
         samples: _abc.Iterable[_builtins.str] | None = ...,
-        basic_attributes: Global___BasicAttributes | None = ...,
+        basic_attributes: Global___BasicAttributesEstimation | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_score", b"_score", "basic_attributes", b"basic_attributes", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -252,7 +252,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SEVERAL_RECTANGLES: _ErrorReason.ValueType  # 110
     """Only one detection rectangle per image is supported. LUNA code 11045, HTTP 403."""
     ERROR_REASON_LIVENESS_OFF: _ErrorReason.ValueType  # 111
-    """The liveness part is switched off on this server. LUNA code 11054, HTTP 403."""
+    """The liveness part is switched off on this server: it needs {needs}. LUNA code 11054, HTTP 403."""
     ERROR_REASON_EVENT_EXTERNAL_ID_NOT_FOUND: _ErrorReason.ValueType  # 112
     """Event with external id '{external_id}' not found. LUNA code 11057, HTTP 404."""
     ERROR_REASON_TOKEN_ACCOUNT_NEEDED: _ErrorReason.ValueType  # 113
@@ -663,7 +663,7 @@ ERROR_REASON_FUNCTION_OFF: ErrorReason.ValueType  # 109
 ERROR_REASON_SEVERAL_RECTANGLES: ErrorReason.ValueType  # 110
 """Only one detection rectangle per image is supported. LUNA code 11045, HTTP 403."""
 ERROR_REASON_LIVENESS_OFF: ErrorReason.ValueType  # 111
-"""The liveness part is switched off on this server. LUNA code 11054, HTTP 403."""
+"""The liveness part is switched off on this server: it needs {needs}. LUNA code 11054, HTTP 403."""
 ERROR_REASON_EVENT_EXTERNAL_ID_NOT_FOUND: ErrorReason.ValueType  # 112
 """Event with external id '{external_id}' not found. LUNA code 11057, HTTP 404."""
 ERROR_REASON_TOKEN_ACCOUNT_NEEDED: ErrorReason.ValueType  # 113

@@ -9,6 +9,9 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from luna.v6 import attributes_pb2 as _attributes_pb2
+from luna.v6 import bodies_pb2 as _bodies_pb2
+from luna.v6 import checks_pb2 as _checks_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -40,6 +43,106 @@ EYE_STATE_CLOSED: EyeState.ValueType  # 2
 EYE_STATE_OCCLUDED: EyeState.ValueType  # 3
 Global___EyeState: _TypeAlias = EyeState  # noqa: Y015
 
+class _Emotion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EmotionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Emotion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EMOTION_UNSPECIFIED: _Emotion.ValueType  # 0
+    EMOTION_ANGER: _Emotion.ValueType  # 1
+    EMOTION_DISGUST: _Emotion.ValueType  # 2
+    EMOTION_FEAR: _Emotion.ValueType  # 3
+    EMOTION_HAPPINESS: _Emotion.ValueType  # 4
+    EMOTION_SADNESS: _Emotion.ValueType  # 5
+    EMOTION_SURPRISE: _Emotion.ValueType  # 6
+    EMOTION_NEUTRAL: _Emotion.ValueType  # 7
+
+class Emotion(_Emotion, metaclass=_EmotionEnumTypeWrapper):
+    """An emotion."""
+
+EMOTION_UNSPECIFIED: Emotion.ValueType  # 0
+EMOTION_ANGER: Emotion.ValueType  # 1
+EMOTION_DISGUST: Emotion.ValueType  # 2
+EMOTION_FEAR: Emotion.ValueType  # 3
+EMOTION_HAPPINESS: Emotion.ValueType  # 4
+EMOTION_SADNESS: Emotion.ValueType  # 5
+EMOTION_SURPRISE: Emotion.ValueType  # 6
+EMOTION_NEUTRAL: Emotion.ValueType  # 7
+Global___Emotion: _TypeAlias = Emotion  # noqa: Y015
+
+class _MaskState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MaskState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MASK_STATE_UNSPECIFIED: _MaskState.ValueType  # 0
+    MASK_STATE_MISSING: _MaskState.ValueType  # 1
+    """Nothing."""
+    MASK_STATE_MEDICAL_MASK: _MaskState.ValueType  # 2
+    """A medical mask."""
+    MASK_STATE_OCCLUDED: _MaskState.ValueType  # 3
+    """Something else."""
+
+class MaskState(_MaskState, metaclass=_MaskStateEnumTypeWrapper):
+    """What covers the lower face."""
+
+MASK_STATE_UNSPECIFIED: MaskState.ValueType  # 0
+MASK_STATE_MISSING: MaskState.ValueType  # 1
+"""Nothing."""
+MASK_STATE_MEDICAL_MASK: MaskState.ValueType  # 2
+"""A medical mask."""
+MASK_STATE_OCCLUDED: MaskState.ValueType  # 3
+"""Something else."""
+Global___MaskState: _TypeAlias = MaskState  # noqa: Y015
+
+class _Glasses:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GlassesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Glasses.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GLASSES_UNSPECIFIED: _Glasses.ValueType  # 0
+    GLASSES_NO_GLASSES: _Glasses.ValueType  # 1
+    GLASSES_EYEGLASSES: _Glasses.ValueType  # 2
+    GLASSES_SUNGLASSES: _Glasses.ValueType  # 3
+
+class Glasses(_Glasses, metaclass=_GlassesEnumTypeWrapper):
+    """Glasses."""
+
+GLASSES_UNSPECIFIED: Glasses.ValueType  # 0
+GLASSES_NO_GLASSES: Glasses.ValueType  # 1
+GLASSES_EYEGLASSES: Glasses.ValueType  # 2
+GLASSES_SUNGLASSES: Glasses.ValueType  # 3
+Global___Glasses: _TypeAlias = Glasses  # noqa: Y015
+
+class _LivenessState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LivenessStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LivenessState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIVENESS_STATE_UNSPECIFIED: _LivenessState.ValueType  # 0
+    LIVENESS_STATE_SPOOF: _LivenessState.ValueType  # 1
+    """A picture, a screen, a mask."""
+    LIVENESS_STATE_REAL: _LivenessState.ValueType  # 2
+    """A living person."""
+    LIVENESS_STATE_UNKNOWN: _LivenessState.ValueType  # 3
+    """The picture is not good enough to tell."""
+
+class LivenessState(_LivenessState, metaclass=_LivenessStateEnumTypeWrapper):
+    """Whether a face is that of a living person before the camera."""
+
+LIVENESS_STATE_UNSPECIFIED: LivenessState.ValueType  # 0
+LIVENESS_STATE_SPOOF: LivenessState.ValueType  # 1
+"""A picture, a screen, a mask."""
+LIVENESS_STATE_REAL: LivenessState.ValueType  # 2
+"""A living person."""
+LIVENESS_STATE_UNKNOWN: LivenessState.ValueType  # 3
+"""The picture is not good enough to tell."""
+Global___LivenessState: _TypeAlias = LivenessState  # noqa: Y015
+
 @_typing.final
 class ImageInput(_message.Message):
     """One image of a request. Exactly one source must be set."""
@@ -51,6 +154,7 @@ class ImageInput(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     SAMPLE_ID_FIELD_NUMBER: _builtins.int
     FACE_BOUNDING_BOXES_FIELD_NUMBER: _builtins.int
+    BODY_BOUNDING_BOXES_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
     """Name of the image in the response. Empty: "raw_image", numbered where there are several."""
     data: _builtins.bytes
@@ -58,10 +162,14 @@ class ImageInput(_message.Message):
     url: _builtins.str
     """http or https address that the server downloads the image from."""
     sample_id: _builtins.str
-    """A stored face sample."""
+    """A stored sample: of a face, unless the call is about samples of bodies."""
     @_builtins.property
     def face_bounding_boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rect]:
-        """Where the face is; the detector then looks there alone. One box at the most."""
+        """Where the face is; the detector then looks there alone. One box at the most; ignored for samples."""
+
+    @_builtins.property
+    def body_bounding_boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rect]:
+        """Where the body is, likewise."""
 
     def __init__(
         self,
@@ -71,10 +179,11 @@ class ImageInput(_message.Message):
         url: _builtins.str = ...,
         sample_id: _builtins.str = ...,
         face_bounding_boxes: _abc.Iterable[Global___Rect] | None = ...,
+        body_bounding_boxes: _abc.Iterable[Global___Rect] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "sample_id", b"sample_id", "source", b"source", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "face_bounding_boxes", b"face_bounding_boxes", "filename", b"filename", "sample_id", b"sample_id", "source", b"source", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_bounding_boxes", b"body_bounding_boxes", "data", b"data", "face_bounding_boxes", b"face_bounding_boxes", "filename", b"filename", "sample_id", b"sample_id", "source", b"source", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["data", "url", "sample_id"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -309,6 +418,268 @@ class MouthAttributes(_message.Message):
 Global___MouthAttributes: _TypeAlias = MouthAttributes  # noqa: Y015
 
 @_typing.final
+class EmotionScores(_message.Message):
+    """Probabilities of the emotions; their sum is 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANGER_FIELD_NUMBER: _builtins.int
+    DISGUST_FIELD_NUMBER: _builtins.int
+    FEAR_FIELD_NUMBER: _builtins.int
+    HAPPINESS_FIELD_NUMBER: _builtins.int
+    SADNESS_FIELD_NUMBER: _builtins.int
+    SURPRISE_FIELD_NUMBER: _builtins.int
+    NEUTRAL_FIELD_NUMBER: _builtins.int
+    anger: _builtins.float
+    """In [0, 1]."""
+    disgust: _builtins.float
+    """In [0, 1]."""
+    fear: _builtins.float
+    """In [0, 1]."""
+    happiness: _builtins.float
+    """In [0, 1]."""
+    sadness: _builtins.float
+    """In [0, 1]."""
+    surprise: _builtins.float
+    """In [0, 1]."""
+    neutral: _builtins.float
+    """In [0, 1]."""
+    def __init__(
+        self,
+        *,
+        anger: _builtins.float = ...,
+        disgust: _builtins.float = ...,
+        fear: _builtins.float = ...,
+        happiness: _builtins.float = ...,
+        sadness: _builtins.float = ...,
+        surprise: _builtins.float = ...,
+        neutral: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anger", b"anger", "disgust", b"disgust", "fear", b"fear", "happiness", b"happiness", "neutral", b"neutral", "sadness", b"sadness", "surprise", b"surprise"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmotionScores: _TypeAlias = EmotionScores  # noqa: Y015
+
+@_typing.final
+class Emotions(_message.Message):
+    """The emotions that a face shows. What a face shows is not what its person feels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDOMINANT_EMOTION_FIELD_NUMBER: _builtins.int
+    ESTIMATIONS_FIELD_NUMBER: _builtins.int
+    predominant_emotion: Global___Emotion.ValueType
+    """The most probable one."""
+    @_builtins.property
+    def estimations(self) -> Global___EmotionScores:
+        """How probable each is."""
+
+    def __init__(
+        self,
+        *,
+        predominant_emotion: Global___Emotion.ValueType = ...,
+        estimations: Global___EmotionScores | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations", "predominant_emotion", b"predominant_emotion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Emotions: _TypeAlias = Emotions  # noqa: Y015
+
+@_typing.final
+class MaskScores(_message.Message):
+    """Probabilities of the mask's states; their sum is 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDICAL_MASK_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    OCCLUDED_FIELD_NUMBER: _builtins.int
+    medical_mask: _builtins.float
+    """A medical mask; in [0, 1]."""
+    missing: _builtins.float
+    """Nothing covers the face; in [0, 1]."""
+    occluded: _builtins.float
+    """Something else covers the face; in [0, 1]."""
+    def __init__(
+        self,
+        *,
+        medical_mask: _builtins.float = ...,
+        missing: _builtins.float = ...,
+        occluded: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["medical_mask", b"medical_mask", "missing", b"missing", "occluded", b"occluded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskScores: _TypeAlias = MaskScores  # noqa: Y015
+
+@_typing.final
+class Mask(_message.Message):
+    """What covers the lower face."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDOMINANT_MASK_FIELD_NUMBER: _builtins.int
+    ESTIMATIONS_FIELD_NUMBER: _builtins.int
+    predominant_mask: Global___MaskState.ValueType
+    """The most probable state."""
+    @_builtins.property
+    def estimations(self) -> Global___MaskScores:
+        """How probable each is."""
+
+    def __init__(
+        self,
+        *,
+        predominant_mask: Global___MaskState.ValueType = ...,
+        estimations: Global___MaskScores | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations", "predominant_mask", b"predominant_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mask: _TypeAlias = Mask  # noqa: Y015
+
+@_typing.final
+class GlassesEstimation(_message.Message):
+    """Which glasses a face wears."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GLASSES_FIELD_NUMBER: _builtins.int
+    glasses: Global___Glasses.ValueType
+    """The most probable ones."""
+    def __init__(
+        self,
+        *,
+        glasses: Global___Glasses.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["glasses", b"glasses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlassesEstimation: _TypeAlias = GlassesEstimation  # noqa: Y015
+
+@_typing.final
+class Gaze(_message.Message):
+    """Direction of the gaze relative to the camera in degrees, of both eyes together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PITCH_FIELD_NUMBER: _builtins.int
+    YAW_FIELD_NUMBER: _builtins.int
+    pitch: _builtins.float
+    """Above 0 it goes up. In [-180, 180]."""
+    yaw: _builtins.float
+    """Above 0 it goes to the image's right. In [-180, 180]."""
+    def __init__(
+        self,
+        *,
+        pitch: _builtins.float = ...,
+        yaw: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pitch", b"pitch", "yaw", b"yaw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gaze: _TypeAlias = Gaze  # noqa: Y015
+
+@_typing.final
+class LivenessScores(_message.Message):
+    """What the prediction of liveness follows from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALITY_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    quality: _builtins.float
+    """How good the picture is for this estimation, in [0, 1]."""
+    score: _builtins.float
+    """Probability that the person is a living one, in [0, 1]."""
+    def __init__(
+        self,
+        *,
+        quality: _builtins.float = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LivenessScores: _TypeAlias = LivenessScores  # noqa: Y015
+
+@_typing.final
+class LivenessEstimation(_message.Message):
+    """Liveness of a face. The thresholds are settings: LUNA_ENGINE__LIVENESS_THRESHOLD for the score, and
+    LUNA_ENGINE__LIVENESS_QUALITY_THRESHOLD, below which the prediction is unknown.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    ESTIMATIONS_FIELD_NUMBER: _builtins.int
+    prediction: Global___LivenessState.ValueType
+    """The prediction."""
+    @_builtins.property
+    def estimations(self) -> Global___LivenessScores:
+        """What it follows from."""
+
+    def __init__(
+        self,
+        *,
+        prediction: Global___LivenessState.ValueType = ...,
+        estimations: Global___LivenessScores | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimations", b"estimations", "prediction", b"prediction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LivenessEstimation: _TypeAlias = LivenessEstimation  # noqa: Y015
+
+@_typing.final
+class Descriptor(_message.Message):
+    """An extracted descriptor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SDK_DESCRIPTOR_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    sdk_descriptor: _builtins.bytes
+    """Signature, version and vector; docs/reference/descriptors.md has the layouts."""
+    score: _builtins.float
+    """Quality of the descriptor, in [0, 1]."""
+    def __init__(
+        self,
+        *,
+        sdk_descriptor: _builtins.bytes = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["score", b"score", "sdk_descriptor", b"sdk_descriptor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Descriptor: _TypeAlias = Descriptor  # noqa: Y015
+
+@_typing.final
 class FaceEstimations(_message.Message):
     """What was estimated of a face. A field is there only where its estimation was asked for."""
 
@@ -317,6 +688,13 @@ class FaceEstimations(_message.Message):
     HEAD_POSE_FIELD_NUMBER: _builtins.int
     EYES_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     MOUTH_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EMOTIONS_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    GLASSES_FIELD_NUMBER: _builtins.int
+    LIVENESS_FIELD_NUMBER: _builtins.int
+    GAZE_FIELD_NUMBER: _builtins.int
+    BASIC_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head_pose(self) -> Global___HeadPose:
         """Rotation of the head."""
@@ -329,27 +707,90 @@ class FaceEstimations(_message.Message):
     def mouth_attributes(self) -> Global___MouthAttributes:
         """The mouth."""
 
+    @_builtins.property
+    def emotions(self) -> Global___Emotions:
+        """Emotions."""
+
+    @_builtins.property
+    def mask(self) -> Global___Mask:
+        """Mask."""
+
+    @_builtins.property
+    def glasses(self) -> Global___GlassesEstimation:
+        """Glasses."""
+
+    @_builtins.property
+    def liveness(self) -> Global___LivenessEstimation:
+        """Liveness."""
+
+    @_builtins.property
+    def gaze(self) -> Global___Gaze:
+        """Direction of the gaze."""
+
+    @_builtins.property
+    def basic_attributes(self) -> _attributes_pb2.BasicAttributesEstimation:
+        """Age, gender and ethnic group."""
+
+    @_builtins.property
+    def descriptor(self) -> Global___Descriptor:
+        """Descriptor of the face."""
+
     def __init__(
         self,
         *,
         head_pose: Global___HeadPose | None = ...,
         eyes_attributes: Global___EyesAttributes | None = ...,
         mouth_attributes: Global___MouthAttributes | None = ...,
+        emotions: Global___Emotions | None = ...,
+        mask: Global___Mask | None = ...,
+        glasses: Global___GlassesEstimation | None = ...,
+        liveness: Global___LivenessEstimation | None = ...,
+        gaze: Global___Gaze | None = ...,
+        basic_attributes: _attributes_pb2.BasicAttributesEstimation | None = ...,
+        descriptor: Global___Descriptor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eyes_attributes", b"_eyes_attributes", "_head_pose", b"_head_pose", "_mouth_attributes", b"_mouth_attributes", "eyes_attributes", b"eyes_attributes", "head_pose", b"head_pose", "mouth_attributes", b"mouth_attributes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_descriptor", b"_descriptor", "_emotions", b"_emotions", "_eyes_attributes", b"_eyes_attributes", "_gaze", b"_gaze", "_glasses", b"_glasses", "_head_pose", b"_head_pose", "_liveness", b"_liveness", "_mask", b"_mask", "_mouth_attributes", b"_mouth_attributes", "basic_attributes", b"basic_attributes", "descriptor", b"descriptor", "emotions", b"emotions", "eyes_attributes", b"eyes_attributes", "gaze", b"gaze", "glasses", b"glasses", "head_pose", b"head_pose", "liveness", b"liveness", "mask", b"mask", "mouth_attributes", b"mouth_attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eyes_attributes", b"_eyes_attributes", "_head_pose", b"_head_pose", "_mouth_attributes", b"_mouth_attributes", "eyes_attributes", b"eyes_attributes", "head_pose", b"head_pose", "mouth_attributes", b"mouth_attributes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes", "_descriptor", b"_descriptor", "_emotions", b"_emotions", "_eyes_attributes", b"_eyes_attributes", "_gaze", b"_gaze", "_glasses", b"_glasses", "_head_pose", b"_head_pose", "_liveness", b"_liveness", "_mask", b"_mask", "_mouth_attributes", b"_mouth_attributes", "basic_attributes", b"basic_attributes", "descriptor", b"descriptor", "emotions", b"emotions", "eyes_attributes", b"eyes_attributes", "gaze", b"gaze", "glasses", b"glasses", "head_pose", b"head_pose", "liveness", b"liveness", "mask", b"mask", "mouth_attributes", b"mouth_attributes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__basic_attributes: _TypeAlias = _typing.Literal["basic_attributes"]  # noqa: Y015
+    _WhichOneofArgType__basic_attributes: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes"]  # noqa: Y015
+    _WhichOneofReturnType__descriptor: _TypeAlias = _typing.Literal["descriptor"]  # noqa: Y015
+    _WhichOneofArgType__descriptor: _TypeAlias = _typing.Literal["_descriptor", b"_descriptor"]  # noqa: Y015
+    _WhichOneofReturnType__emotions: _TypeAlias = _typing.Literal["emotions"]  # noqa: Y015
+    _WhichOneofArgType__emotions: _TypeAlias = _typing.Literal["_emotions", b"_emotions"]  # noqa: Y015
     _WhichOneofReturnType__eyes_attributes: _TypeAlias = _typing.Literal["eyes_attributes"]  # noqa: Y015
     _WhichOneofArgType__eyes_attributes: _TypeAlias = _typing.Literal["_eyes_attributes", b"_eyes_attributes"]  # noqa: Y015
+    _WhichOneofReturnType__gaze: _TypeAlias = _typing.Literal["gaze"]  # noqa: Y015
+    _WhichOneofArgType__gaze: _TypeAlias = _typing.Literal["_gaze", b"_gaze"]  # noqa: Y015
+    _WhichOneofReturnType__glasses: _TypeAlias = _typing.Literal["glasses"]  # noqa: Y015
+    _WhichOneofArgType__glasses: _TypeAlias = _typing.Literal["_glasses", b"_glasses"]  # noqa: Y015
     _WhichOneofReturnType__head_pose: _TypeAlias = _typing.Literal["head_pose"]  # noqa: Y015
     _WhichOneofArgType__head_pose: _TypeAlias = _typing.Literal["_head_pose", b"_head_pose"]  # noqa: Y015
+    _WhichOneofReturnType__liveness: _TypeAlias = _typing.Literal["liveness"]  # noqa: Y015
+    _WhichOneofArgType__liveness: _TypeAlias = _typing.Literal["_liveness", b"_liveness"]  # noqa: Y015
+    _WhichOneofReturnType__mask: _TypeAlias = _typing.Literal["mask"]  # noqa: Y015
+    _WhichOneofArgType__mask: _TypeAlias = _typing.Literal["_mask", b"_mask"]  # noqa: Y015
     _WhichOneofReturnType__mouth_attributes: _TypeAlias = _typing.Literal["mouth_attributes"]  # noqa: Y015
     _WhichOneofArgType__mouth_attributes: _TypeAlias = _typing.Literal["_mouth_attributes", b"_mouth_attributes"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__basic_attributes) -> _WhichOneofReturnType__basic_attributes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__descriptor) -> _WhichOneofReturnType__descriptor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__emotions) -> _WhichOneofReturnType__emotions | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eyes_attributes) -> _WhichOneofReturnType__eyes_attributes | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gaze) -> _WhichOneofReturnType__gaze | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__glasses) -> _WhichOneofReturnType__glasses | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__head_pose) -> _WhichOneofReturnType__head_pose | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__liveness) -> _WhichOneofReturnType__liveness | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mask) -> _WhichOneofReturnType__mask | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mouth_attributes) -> _WhichOneofReturnType__mouth_attributes | None: ...
 
@@ -366,13 +807,15 @@ class FaceDetection(_message.Message):
     LANDMARKS68_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    FACE_QUALITY_FIELD_NUMBER: _builtins.int
+    ISO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rect(self) -> Global___Rect:
         """Absent for a sample: it is all face."""
 
     @_builtins.property
     def landmarks5(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
-        """Left eye, right eye, tip of the nose, left and right corner of the mouth."""
+        """Left eye, right eye, tip of the nose, left and right corner of the mouth. Empty for a sample."""
 
     @_builtins.property
     def landmarks68(self) -> _containers.RepeatedCompositeFieldContainer[Global___Point]:
@@ -386,6 +829,14 @@ class FaceDetection(_message.Message):
     def attributes(self) -> Global___FaceEstimations:
         """The estimations that were asked for."""
 
+    @_builtins.property
+    def face_quality(self) -> _checks_pb2.ChecksResult:
+        """The checks of face_quality; only where asked for."""
+
+    @_builtins.property
+    def iso(self) -> _checks_pb2.ChecksResult:
+        """The checks by ISO/IEC 19794-5; only from the method that makes them."""
+
     def __init__(
         self,
         *,
@@ -394,21 +845,130 @@ class FaceDetection(_message.Message):
         landmarks68: _abc.Iterable[Global___Point] | None = ...,
         quality: Global___Quality | None = ...,
         attributes: Global___FaceEstimations | None = ...,
+        face_quality: _checks_pb2.ChecksResult | None = ...,
+        iso: _checks_pb2.ChecksResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_rect", b"_rect", "attributes", b"attributes", "quality", b"quality", "rect", b"rect"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_face_quality", b"_face_quality", "_iso", b"_iso", "_quality", b"_quality", "_rect", b"_rect", "attributes", b"attributes", "face_quality", b"face_quality", "iso", b"iso", "quality", b"quality", "rect", b"rect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_rect", b"_rect", "attributes", b"attributes", "landmarks5", b"landmarks5", "landmarks68", b"landmarks68", "quality", b"quality", "rect", b"rect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_face_quality", b"_face_quality", "_iso", b"_iso", "_quality", b"_quality", "_rect", b"_rect", "attributes", b"attributes", "face_quality", b"face_quality", "iso", b"iso", "landmarks5", b"landmarks5", "landmarks68", b"landmarks68", "quality", b"quality", "rect", b"rect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__face_quality: _TypeAlias = _typing.Literal["face_quality"]  # noqa: Y015
+    _WhichOneofArgType__face_quality: _TypeAlias = _typing.Literal["_face_quality", b"_face_quality"]  # noqa: Y015
+    _WhichOneofReturnType__iso: _TypeAlias = _typing.Literal["iso"]  # noqa: Y015
+    _WhichOneofArgType__iso: _TypeAlias = _typing.Literal["_iso", b"_iso"]  # noqa: Y015
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
     _WhichOneofReturnType__rect: _TypeAlias = _typing.Literal["rect"]  # noqa: Y015
     _WhichOneofArgType__rect: _TypeAlias = _typing.Literal["_rect", b"_rect"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__face_quality) -> _WhichOneofReturnType__face_quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iso) -> _WhichOneofReturnType__iso | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rect) -> _WhichOneofReturnType__rect | None: ...
 
 Global___FaceDetection: _TypeAlias = FaceDetection  # noqa: Y015
+
+@_typing.final
+class BodyEstimations(_message.Message):
+    """What was estimated of a body. A field is there only where its estimation was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIC_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    UPPER_BODY_FIELD_NUMBER: _builtins.int
+    LOWER_BODY_FIELD_NUMBER: _builtins.int
+    ACCESSORIES_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def basic_attributes(self) -> _bodies_pb2.BodyBasicAttributes:
+        """Apparent gender and age."""
+
+    @_builtins.property
+    def upper_body(self) -> _bodies_pb2.UpperBody:
+        """Headwear and upper clothes."""
+
+    @_builtins.property
+    def lower_body(self) -> _bodies_pb2.LowerBody:
+        """Lower garment and shoes."""
+
+    @_builtins.property
+    def accessories(self) -> _bodies_pb2.Accessories:
+        """What is carried."""
+
+    @_builtins.property
+    def descriptor(self) -> Global___Descriptor:
+        """Descriptor of the body."""
+
+    def __init__(
+        self,
+        *,
+        basic_attributes: _bodies_pb2.BodyBasicAttributes | None = ...,
+        upper_body: _bodies_pb2.UpperBody | None = ...,
+        lower_body: _bodies_pb2.LowerBody | None = ...,
+        accessories: _bodies_pb2.Accessories | None = ...,
+        descriptor: Global___Descriptor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accessories", b"_accessories", "_basic_attributes", b"_basic_attributes", "_descriptor", b"_descriptor", "_lower_body", b"_lower_body", "_upper_body", b"_upper_body", "accessories", b"accessories", "basic_attributes", b"basic_attributes", "descriptor", b"descriptor", "lower_body", b"lower_body", "upper_body", b"upper_body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accessories", b"_accessories", "_basic_attributes", b"_basic_attributes", "_descriptor", b"_descriptor", "_lower_body", b"_lower_body", "_upper_body", b"_upper_body", "accessories", b"accessories", "basic_attributes", b"basic_attributes", "descriptor", b"descriptor", "lower_body", b"lower_body", "upper_body", b"upper_body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accessories: _TypeAlias = _typing.Literal["accessories"]  # noqa: Y015
+    _WhichOneofArgType__accessories: _TypeAlias = _typing.Literal["_accessories", b"_accessories"]  # noqa: Y015
+    _WhichOneofReturnType__basic_attributes: _TypeAlias = _typing.Literal["basic_attributes"]  # noqa: Y015
+    _WhichOneofArgType__basic_attributes: _TypeAlias = _typing.Literal["_basic_attributes", b"_basic_attributes"]  # noqa: Y015
+    _WhichOneofReturnType__descriptor: _TypeAlias = _typing.Literal["descriptor"]  # noqa: Y015
+    _WhichOneofArgType__descriptor: _TypeAlias = _typing.Literal["_descriptor", b"_descriptor"]  # noqa: Y015
+    _WhichOneofReturnType__lower_body: _TypeAlias = _typing.Literal["lower_body"]  # noqa: Y015
+    _WhichOneofArgType__lower_body: _TypeAlias = _typing.Literal["_lower_body", b"_lower_body"]  # noqa: Y015
+    _WhichOneofReturnType__upper_body: _TypeAlias = _typing.Literal["upper_body"]  # noqa: Y015
+    _WhichOneofArgType__upper_body: _TypeAlias = _typing.Literal["_upper_body", b"_upper_body"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accessories) -> _WhichOneofReturnType__accessories | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__basic_attributes) -> _WhichOneofReturnType__basic_attributes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__descriptor) -> _WhichOneofReturnType__descriptor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower_body) -> _WhichOneofReturnType__lower_body | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper_body) -> _WhichOneofReturnType__upper_body | None: ...
+
+Global___BodyEstimations: _TypeAlias = BodyEstimations  # noqa: Y015
+
+@_typing.final
+class BodyDetection(_message.Message):
+    """One body in an image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rect(self) -> Global___Rect:
+        """Absent for a sample: it is all body."""
+
+    @_builtins.property
+    def attributes(self) -> Global___BodyEstimations:
+        """The estimations that were asked for."""
+
+    def __init__(
+        self,
+        *,
+        rect: Global___Rect | None = ...,
+        attributes: Global___BodyEstimations | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rect", b"_rect", "attributes", b"attributes", "rect", b"rect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rect", b"_rect", "attributes", b"attributes", "rect", b"rect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rect: _TypeAlias = _typing.Literal["rect"]  # noqa: Y015
+    _WhichOneofArgType__rect: _TypeAlias = _typing.Literal["_rect", b"_rect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rect) -> _WhichOneofReturnType__rect | None: ...
+
+Global___BodyDetection: _TypeAlias = BodyDetection  # noqa: Y015
 
 @_typing.final
 class FilterReason(_message.Message):
@@ -426,11 +986,11 @@ class FilterReason(_message.Message):
     """The same in words."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """What was measured."""
+        """What was measured; a state by its number."""
 
     @_builtins.property
     def threshold(self) -> _struct_pb2.Value:
-        """What was asked for."""
+        """What was asked for; states by their numbers."""
 
     def __init__(
         self,
@@ -450,7 +1010,7 @@ Global___FilterReason: _TypeAlias = FilterReason  # noqa: Y015
 
 @_typing.final
 class FilteredFaceDetection(_message.Message):
-    """A detection that was left out."""
+    """A face that was left out."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -479,24 +1039,60 @@ class FilteredFaceDetection(_message.Message):
 Global___FilteredFaceDetection: _TypeAlias = FilteredFaceDetection  # noqa: Y015
 
 @_typing.final
+class FilteredBodyDetection(_message.Message):
+    """A body that was left out, because its face was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DETECTION_FIELD_NUMBER: _builtins.int
+    FILTER_REASONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def detection(self) -> Global___BodyDetection:
+        """The body."""
+
+    @_builtins.property
+    def filter_reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterReason]:
+        """The reasons of the face."""
+
+    def __init__(
+        self,
+        *,
+        detection: Global___BodyDetection | None = ...,
+        filter_reasons: _abc.Iterable[Global___FilterReason] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detection", b"detection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detection", b"detection", "filter_reasons", b"filter_reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilteredBodyDetection: _TypeAlias = FilteredBodyDetection  # noqa: Y015
+
+@_typing.final
 class FilteredDetections(_message.Message):
     """The detections of an image that were left out."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FACE_DETECTIONS_FIELD_NUMBER: _builtins.int
+    BODY_DETECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def face_detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilteredFaceDetection]:
         """The faces that were left out; no sample of them is stored."""
+
+    @_builtins.property
+    def body_detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilteredBodyDetection]:
+        """The bodies that were left out with their faces."""
 
     def __init__(
         self,
         *,
         face_detections: _abc.Iterable[Global___FilteredFaceDetection] | None = ...,
+        body_detections: _abc.Iterable[Global___FilteredBodyDetection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["face_detections", b"face_detections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_detections", b"body_detections", "face_detections", b"face_detections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

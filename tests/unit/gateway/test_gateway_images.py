@@ -79,6 +79,16 @@ def test_json_names_addresses_samples_or_images() -> None:
     ]  # fmt: skip
 
 
+def test_ignored_parts_are_not_looked_at_whatever_they_are() -> None:
+    kind, body = multipart(
+        ("meta", "", "application/json", b"{"), ("image", "a", "image/jpeg", DATA), ("x_meta", "b", "text/plain", b"")
+    )
+    assert images(parse(kind), body, frozenset({"meta", "x_meta"})) == [ImageInput(data=DATA, filename="a")]
+    with pytest.raises(LunaError) as caught:
+        images(parse(kind), body, frozenset({"meta"}))
+    assert caught.value.code == 11029
+
+
 @pytest.mark.parametrize(("parts", "code"), [
     ([("image", "a", "text/plain", b"x")], 11029), ([("image", "a", "", b"x")], 11029),
     ([("image", "a", "application/json", b"x")], 11029), ([("image", "a", "image/jpeg", b"")], 11049),

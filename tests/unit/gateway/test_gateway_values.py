@@ -22,6 +22,7 @@ from luna.v6 import (
     faces_pb2,
     images_pb2,
     lists_pb2,
+    liveness_pb2,
     matcher_pb2,
     platform_pb2,
     samples_pb2,
@@ -34,7 +35,10 @@ from gateway.forms import RestField, rest_enum, rest_field, rest_message
 from gateway.render import Renderer
 from server.errors import LunaError
 
-FILES = ("accounts", "attributes", "faces", "images", "lists", "matcher", "platform", "samples")
+FILES = (
+    *("accounts", "attributes", "bodies", "checks", "faces", "images", "iso", "lists", "liveness", "matcher"),
+    *("platform", "samples", "sdk"),
+)
 DOCUMENTS = {False: (read_json, write_json), True: (read_msgpack, write_msgpack)}
 
 
@@ -218,6 +222,8 @@ def test_times_that_are_none_are_refused(text: str) -> None:
     (images_pb2.Point, {"x": 1, "y": 2}, 12022, "2 items"),
     (samples_pb2.DetectedImage, {"status": True}, 12022, "status"),
     (Struct, {"a": 2**53 + 1}, 12022, "a"),
+    (attributes_pb2.BasicAttributes, {"ethnicity": "asian"}, 12022, "ethnicity"),
+    (images_pb2.LivenessEstimation, {"prediction": 0}, 12022, "prediction"),
 ])  # fmt: skip
 def test_values_that_do_not_fit_are_refused_with_their_path(
     message: type[Message], value: object, code: int, path: str
@@ -267,6 +273,13 @@ def test_a_mask_names_the_fields_that_are_written() -> None:
         {"limit": 0, "result": [], "filters": {"origin": "faces", "list_id": "a"}},
     ),
     (accounts_pb2.Account(), {"account_id": "", "login": "", "description": ""}),
+    # one enum: its words where the field asks for them, its numbers elsewhere
+    (
+        images_pb2.LivenessEstimation(prediction=images_pb2.LIVENESS_STATE_SPOOF),
+        {"prediction": "spoof"},
+    ),
+    (liveness_pb2.LivenessPrediction(prediction=images_pb2.LIVENESS_STATE_SPOOF), {"prediction": 0}),
+    (attributes_pb2.BasicAttributes(ethnicity=attributes_pb2.ETHNICITY_ASIAN), {"ethnicity": 3}),
 ])  # fmt: skip
 def test_messages_are_written_as_their_options_say(message: Message, value: object) -> None:
     assert Renderer(binary=False).render(message) == value

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 from domain_stores import NOW, MemorySamples
 
 from server.domain.access import Scope
-from server.domain.detection import AngleLimits, Detection, DetectionWish, ImageResult, ImageSource, MultifacePolicy
-from server.domain.engine import Look
+from server.domain.detection import Detection, DetectionWish, ImageResult
+from server.domain.filters import FaceLimits
+from server.domain.images import Images, ImageSource, MultifacePolicy
+from server.domain.liveness import LivenessThresholds
 from server.domain.samples import Sample, SampleType
-from server.domain.vision import (
-    DetectedBody,
-    DetectedFace,
-    DetectedImage,
-    DetectedPerson,
-    Estimation,
-    ExtractedDescriptor,
-    HeadPose,
-    Rect,
-)
+from server.domain.vision import DetectedFace, Estimation, HeadPose
 from server.errors import (
     Busy,
     DownloadFailed,
@@ -35,91 +27,39 @@ from server.errors import (
     SampleNotFound,
     WrongSampleSize,
 )
+from tests.scripted_engine import Nowhere, ScriptedEngine, face
 
 ACCOUNT = UUID(int=1)
 ALL = Scope(None)
-LOOK = Look()
-LEVEL = HeadPose(yaw=0.5, pitch=0.5, roll=0.5)
 
 
-def face(number: int, pose: HeadPose = LEVEL) -> DetectedFace:
-    return DetectedFace(Rect(number, 0, 50, 50), 0.9, (), f"warp {number}".encode(), head_pose=pose)
-
-
-class ScriptedEngine:
-    """An engine that sees what it is told to. Its answers follow the port: a pose only where one is asked for."""
-
-    def __init__(self, seen: dict[bytes, Sequence[DetectedFace] | LunaError], *, off: Estimation | None = None) -> None:
-        self._seen = seen
-        self._off = off
-        self.asked: list[frozenset[Estimation]] = []
-
-    @property
-    def descriptor_version(self) -> int:
-        return 1001
-
-    def needs(self, subject: Estimation | str) -> str | None:
-        return "a model pack" if subject is self._off else None
-
-    async def detect(self, image: bytes, look: Look = LOOK) -> DetectedImage:
-        self.asked.append(look.estimations)
-        seen = self._seen[image]
-        if isinstance(seen, LunaError):
-            raise seen
-        posed = Estimation.HEAD_POSE in look.estimations
-        faces = (one if posed else replace(one, head_pose=None) for one in seen)
-        return DetectedImage(100, 100, tuple(DetectedPerson(one) for one in faces))
-
-    async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
-        return (await self.detect(sample, Look(estimations=estimations))).faces[0]
-
-    async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
-        raise EngineFailure(message="not scripted")
-
-    def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
-        return descriptors[0]
-
-    async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
-        return image
-
-    async def to_jpeg(self, image: bytes) -> bytes:
-        return image
-
-    async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
-        raise EngineFailure(message="not scripted")
-
-
-class Nowhere:
-    """A fetcher that knows one address."""
-
-    async def fetch(self, url: str) -> bytes:
-        if url != "http://known":
-            raise DownloadFailed(url=url, message="unknown")
-        return b"image"
+def detection(engine: ScriptedEngine, store: MemorySamples | None = None) -> Detection:
+    samples = MemorySamples() if store is None else store
+    return Detection(Images(engine, samples, Nowhere()), samples, LivenessThresholds())
 
 
 async def detect(
     faces: Sequence[DetectedFace] | LunaError, wish: DetectionWish, store: MemorySamples | None = None
 ) -> ImageResult:
     engine = ScriptedEngine({b"image": faces})
-    detection = Detection(engine, MemorySamples() if store is None else store, Nowhere())
-    (result,) = await detection.detect(ACCOUNT, ALL, [ImageSource("a.jpg", data=b"image")], wish)
+    (result,) = await detection(engine, store).detect(ACCOUNT, ALL, [ImageSource("a.jpg", data=b"image")], wish)
     return result
 
 
 @pytest.mark.parametrize("limit", [None, 180])
 async def test_180_and_none_switch_an_angle_limit_off(limit: int | None) -> None:
     upside_down = face(1, HeadPose(180, -180, 179.9))
-    result = await detect([upside_down], DetectionWish(angles=AngleLimits(limit, limit, limit)))
+    result = await detect([upside_down], DetectionWish(limits=FaceLimits(limit, limit, limit)))
     assert len(result.faces) == 1
     assert result.filtered == ()
 
 
 @pytest.mark.parametrize("name", ["pitch", "roll", "yaw"])
 async def test_0_drops_every_face_even_one_that_looks_straight_ahead(name: str) -> None:
-    result = await detect([face(1, HeadPose(0, 0, 0))], DetectionWish(angles=AngleLimits(**{name: 0})))
+    result = await detect([face(1, HeadPose(0, 0, 0))], DetectionWish(limits=FaceLimits(**{name: 0})))
     assert result.faces == ()
-    assert [(one.parameter, one.threshold) for one in result.filtered] == [(f"{name}_threshold", 0)]
+    ((reason,),) = [one.reasons for one in result.filtered]
+    assert (reason.parameter, reason.threshold) == (f"{name}_threshold", 0)
 
 
 @pytest.mark.parametrize("name", ["pitch", "roll", "yaw"])
@@ -128,30 +68,35 @@ async def test_an_angle_limit_holds_in_both_directions_and_its_end_is_inside(
     name: str, angle: float, kept: bool
 ) -> None:
     pose = HeadPose(**{"yaw": 0.0, "pitch": 0.0, "roll": 0.0, name: angle})
-    result = await detect([face(1, pose)], DetectionWish(angles=AngleLimits(**{name: 30})))
+    result = await detect([face(1, pose)], DetectionWish(limits=FaceLimits(**{name: 30})))
     assert (len(result.faces) == 1) is kept
-    assert [one.value for one in result.filtered] == ([] if kept else [angle])
+    assert [one.value for left_out in result.filtered for one in left_out.reasons] == ([] if kept else [angle])
 
 
-async def test_the_first_broken_limit_is_told_and_the_other_faces_stay() -> None:
+async def test_every_broken_limit_is_told_and_the_other_faces_stay() -> None:
     crooked = face(2, HeadPose(yaw=90, pitch=80, roll=70))
-    result = await detect([face(1), crooked, face(3)], DetectionWish(angles=AngleLimits(10, 10, 10)))
+    result = await detect([face(1), crooked, face(3)], DetectionWish(limits=FaceLimits(10, 10, 10)))
     assert [one.face.rect.x for one in result.faces] == [1, 3]
-    assert [(one.parameter, one.value) for one in result.filtered] == [("pitch_threshold", 80)]
+    (left_out,) = result.filtered
+    assert [(one.parameter, one.value) for one in left_out.reasons] == [
+        ("pitch_threshold", 80),
+        ("roll_threshold", 70),
+        ("yaw_threshold", 90),
+    ]
 
 
 async def test_the_pose_is_estimated_for_the_sake_of_limits_alone_and_only_then() -> None:
     engine = ScriptedEngine({b"image": [face(1)]})
-    detection = Detection(engine, MemorySamples(), Nowhere())
     source = ImageSource("a", data=b"image")
-    for limits in (AngleLimits(), AngleLimits(180, None, 180), AngleLimits(yaw=5)):
-        await detection.detect(ACCOUNT, ALL, [source], DetectionWish(angles=limits))
+    for limits in (FaceLimits(), FaceLimits(180, None, 180), FaceLimits(yaw=5)):
+        (result,) = await detection(engine).detect(ACCOUNT, ALL, [source], DetectionWish(limits=limits))
+        assert [one.face.head_pose for one in result.faces] == [None]
     assert engine.asked == [frozenset(), frozenset(), frozenset({Estimation.HEAD_POSE})]
 
 
 async def test_a_dropped_face_leaves_no_sample() -> None:
     store = MemorySamples()
-    await detect([face(1, HeadPose(90, 0, 0))], DetectionWish(angles=AngleLimits(yaw=10)), store)
+    await detect([face(1, HeadPose(90, 0, 0))], DetectionWish(limits=FaceLimits(yaw=10)), store)
     assert store.rows == {}
 
 
@@ -193,7 +138,7 @@ async def test_a_failure_stays_with_its_own_image() -> None:
         ImageSource("private", url="http://other"),
         ImageSource("address", url="http://known"),
     ]
-    results = await Detection(engine, MemorySamples(), Nowhere()).detect(ACCOUNT, ALL, sources, DetectionWish())
+    results = await detection(engine).detect(ACCOUNT, ALL, sources, DetectionWish())
     assert [type(one.error) for one in results] == [NotAnImage, type(None), SampleNotFound, DownloadFailed, type(None)]
     assert [one.source.filename for one in results] == ["bad", "good", "gone", "private", "address"]
 
@@ -205,10 +150,10 @@ async def test_trouble_of_the_server_fails_the_whole_call(trouble: LunaError) ->
 
 
 async def test_an_estimation_that_no_model_serves_is_refused_by_name() -> None:
-    engine = ScriptedEngine({}, off=Estimation.GAZE)
+    engine = ScriptedEngine({}, off=frozenset({Estimation.GAZE}))
     wish = DetectionWish(estimations=frozenset({Estimation.GAZE}))
     with pytest.raises(FeatureOff) as caught:
-        await Detection(engine, MemorySamples(), Nowhere()).detect(ACCOUNT, ALL, [], wish)
+        await detection(engine).detect(ACCOUNT, ALL, [], wish)
     assert "estimate_gaze" in caught.value.detail
 
 
@@ -216,10 +161,10 @@ async def test_a_sample_of_another_account_is_not_there() -> None:
     store = MemorySamples()
     sample = Sample(uuid4(), UUID(int=2), SampleType.FACES, 5, b"", NOW)
     await store.add(sample, b"image")
-    detection = Detection(ScriptedEngine({b"image": [face(1)]}), store, Nowhere())
+    detector = detection(ScriptedEngine({b"image": [face(1)]}), store)
     source = ImageSource("a", sample_id=sample.sample_id)
-    (mine,) = await detection.detect(ACCOUNT, Scope(ACCOUNT), [source], DetectionWish())
-    (anyones,) = await detection.detect(ACCOUNT, ALL, [source], DetectionWish())
+    (mine,) = await detector.detect(ACCOUNT, Scope(ACCOUNT), [source], DetectionWish())
+    (anyones,) = await detector.detect(ACCOUNT, ALL, [source], DetectionWish())
     assert isinstance(mine.error, SampleNotFound)
     assert anyones.error is None
 
@@ -228,3 +173,18 @@ async def test_an_image_that_is_said_to_be_a_sample_is_not_searched_for_faces() 
     wrong = WrongSampleSize(needed="250x250", width=1, height=1)
     result = await detect(wrong, DetectionWish(samples_given=True))
     assert result.error is wrong
+
+
+async def test_what_is_not_estimated_of_samples_is_neither_made_nor_filtered_by() -> None:
+    engine = ScriptedEngine({b"image": [face(1, HeadPose(90, 0, 0))]}, off=frozenset({Estimation.GAZE}))
+    wish = DetectionWish(
+        samples_given=True,
+        estimations=frozenset({Estimation.HEAD_POSE, Estimation.GAZE, Estimation.EMOTIONS}),
+        limits=FaceLimits(yaw=10),
+    )
+    (result,) = await detection(engine).detect(ACCOUNT, ALL, [ImageSource("a", data=b"image")], wish)
+    assert engine.asked == [frozenset({Estimation.EMOTIONS})]
+    assert result.filtered == ()
+    assert result.sample
+    assert result.faces[0].face.head_pose is None
+    assert result.faces[0].face.emotions is not None

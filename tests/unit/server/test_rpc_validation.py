@@ -23,7 +23,7 @@ from server.rpc.calls import RestOrigin
 from server.rpc.validation import complete, problems, validate
 
 ID = "00000000-0000-4000-8000-000000000001"
-FILES = ("accounts", "attributes", "faces", "lists", "matcher", "platform", "samples")
+FILES = ("accounts", "attributes", "faces", "iso", "lists", "liveness", "matcher", "platform", "samples", "sdk")
 FAREST = 253402300799
 """The last second of the year 9999."""
 
