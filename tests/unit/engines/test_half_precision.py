@@ -82,7 +82,9 @@ def test_nodes_come_in_the_order_in_which_they_are_needed(pack: Pack) -> None:
 
 def test_descriptors_keep_their_direction(pack: Pack, warps: list[Image]) -> None:
     full, half = (
-        DescriptorNetwork(OnnxRuntime(precision=one).load(pack.path(packs.DESCRIPTOR)), flip_averaging=False)
+        DescriptorNetwork(
+            OnnxRuntime(precision=one).load(pack.path(packs.DESCRIPTOR)), version=1001, flip_averaging=False
+        )
         for one in (Precision.FP32, Precision.FP16)
     )
     cosines = (full.describe(warps) * half.describe(warps)).sum(axis=1)
