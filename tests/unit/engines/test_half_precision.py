@@ -17,6 +17,7 @@ from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.precision import FULL, in_half
 from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.vision import alignment
+from engines.vision.boxes import overlap, squared
 from engines.vision.decoding import Image
 from engines.vision.descriptor import DescriptorNetwork
 from engines.vision.detector import Detector
@@ -95,11 +96,21 @@ def test_descriptors_keep_their_direction(pack: Pack, warps: list[Image]) -> Non
 def test_boxes_and_points_stay_within_a_pixel(pack: Pack, astronaut: Image, hopper: Image) -> None:
     full, half = (detector(OnnxRuntime(precision=one), pack) for one in (Precision.FP32, Precision.FP16))
     for photo in (astronaut, hopper):
-        expected, found = full.detect(photo, 40), half.detect(photo, 40)
-        assert len(found) == len(expected) >= 1
+        given = squared(full.detect(photo, 40).boxes)
+        expected, found = full.examine(photo, given), half.examine(photo, given)
         assert np.abs(found.boxes - expected.boxes).max() < 1
         assert np.abs(found.points - expected.points).max() < 1
         assert np.abs(found.scores - expected.scores).max() < 0.01
+
+
+def test_the_same_faces_are_found(pack: Pack, astronaut: Image, hopper: Image) -> None:
+    """Of two proposals for one face either may win by a hair, so the boxes are the same to a few pixels only."""
+    full, half = (detector(OnnxRuntime(precision=one), pack) for one in (Precision.FP32, Precision.FP16))
+    for photo in (astronaut, hopper):
+        expected, found = full.detect(photo, 40), half.detect(photo, 40)
+        assert len(found) == len(expected) >= 1
+        for box in expected.boxes:
+            assert overlap(found.boxes, box).max() > 0.95
 
 
 @pytest.mark.parametrize("network", [packs.DESCRIPTOR, packs.PROPOSAL, packs.REFINEMENT, packs.OUTPUT])
