@@ -72,7 +72,7 @@ async def test_an_engine_on_a_gpu_proves_its_networks_batches_and_gives_everythi
     picture = cv2.imencode(".png", astronaut[:, :, ::-1])[1].tobytes()
     reference = DefaultEngine([pack], Engine())
     await reference.start()
-    (found,), (expected,) = ((await one.detect(picture)).faces for one in (engine, reference))
+    (found,), (expected,) = [(await one.detect(picture)).faces for one in (engine, reference)]
     assert (found.rect, found.landmarks5) == (expected.rect, expected.landmarks5)
     await reference.close()
     await engine.close()
