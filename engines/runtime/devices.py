@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-PATTERN = r"^(cpu|cuda:\d{1,2}|tensorrt:\d{1,2})$"
+PATTERN = r"cpu|(cuda|tensorrt):\d{1,2}"
 """Names of devices: `cpu`; `cuda:N` is ONNX Runtime and `tensorrt:N` TensorRT, each on the GPU with that number."""
 
 
@@ -39,7 +39,7 @@ class Device:
         Raises:
             ValueError: it is none.
         """
-        if not re.match(PATTERN, name):
+        if not re.fullmatch(PATTERN, name):
             message = f"{name!r} is no device: cpu, cuda:N or tensorrt:N"
             raise ValueError(message)
         kind, _, number = name.partition(":")

@@ -73,9 +73,9 @@ class OnnxRuntime:
             RuntimeFailure: the file cannot be loaded, or the session does not run on the device's provider.
         """
         try:
-            content = model.read_bytes()
+            # by its path, so that weights which lie beside a model are found
             half = self._precision is Precision.FP16
-            session = self._open(in_half(content) if half else content)
+            session = self._open(model, in_half(model.read_bytes()) if half else str(model))
         except RuntimeFailure:
             raise
         except Exception as error:  # the C++ layer raises many types without a common base
@@ -106,14 +106,14 @@ class OnnxRuntime:
             raise RuntimeFailure(message)
         return str(cuda.facts(self._device.number))
 
-    def _open(self, content: bytes) -> Any:
+    def _open(self, model: Path, source: bytes | str) -> Any:
         if self._device.kind is Kind.CPU:
-            return onnxruntime.InferenceSession(content, self._options, providers=[CPU])
-        nodes = onnx.load_model_from_string(content).graph.node
+            return onnxruntime.InferenceSession(source, self._options, providers=[CPU])
+        nodes = onnx.load(str(model), load_external_data=False).graph.node
         shapes = any(node.op_type == "Shape" for node in nodes)
         self._options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if shapes else "1")
         settings = {"device_id": str(self._device.number), "use_tf32": "0"}
-        return onnxruntime.InferenceSession(content, self._options, providers=[(CUDA, settings)])
+        return onnxruntime.InferenceSession(source, self._options, providers=[(CUDA, settings)])
 
 
 Run = Callable[[list[str], Tensors], list[Tensor]]

@@ -130,7 +130,7 @@ def scale(model: Path) -> tuple[float, float]:
     A network that begins by subtracting a constant takes pixels, [0, 255], and centres them itself; others take what
     has been centred, about [-1, 1].
     """
-    graph = onnx.load(str(model)).graph
+    graph = onnx.load(str(model), load_external_data=False).graph
     names = {one.name for one in graph.input} - {one.name for one in graph.initializer}
     centres = any(node.op_type == "Sub" and node.input[0] in names for node in graph.node)
     return (0.0, 255.0) if centres else (-1.0, 1.0)

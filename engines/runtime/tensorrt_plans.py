@@ -159,7 +159,8 @@ class Plans:
             raise RuntimeFailure(message)
         config = builder.create_builder_config()
         config.clear_flag(self._api.BuilderFlag.TF32)
-        config.progress_monitor = monitor(self._api, progress)
+        steps = monitor(self._api, progress)
+        config.progress_monitor = steps
         shapes = builder.create_optimization_profile()
         for one in key.profile:
             shapes.set_shape(one.name, one.least, one.usual, one.most)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from engines.runtime import batching
 from engines.runtime.batching import BatchingSession, Policy
 from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec, rows_of
 
@@ -28,6 +30,7 @@ class Doubling:
     limit: int | None = None
     error: Callable[[], BaseException] = lambda: RuntimeFailure("a bad row")
     batches: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
     running: int = 0
     most: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -46,6 +49,7 @@ class Doubling:
             self.running += 1
             self.most = max(self.most, self.running)
             self.batches.append(len(x))
+            self.widths.append(x.shape[1])
             self.changed.notify_all()
         try:
             if self.gate is not None:
@@ -164,6 +168,20 @@ def test_calls_of_different_shapes_do_not_mix_and_the_oldest_goes_first(pool: Th
     assert network.batches == [1, 1 + 3, 2 + 4]
 
 
+def test_who_is_passed_over_for_another_shape_keeps_its_place(pool: ThreadPoolExecutor) -> None:
+    network = Doubling(gate=threading.Semaphore(0))
+    session = BatchingSession(network, Policy(max_batch=2, slots=1))
+    begun = [pool.submit(session.run, rows(1, width=9))]
+    network.reaches(1)
+    for number, width in enumerate((1, 2, 3, 1, 4, 5), 1):
+        begun.append(pool.submit(session.run, rows(1, width)))
+        waiting(session, number)
+    network.gate.release(10)
+    for one in begun:
+        one.result(20)
+    assert network.widths == [9, 1, 2, 3, 4, 5]
+
+
 def test_no_more_runs_are_under_way_than_there_are_slots(pool: ThreadPoolExecutor) -> None:
     network = Doubling(seconds=0.002)
     session = BatchingSession(network, Policy(max_batch=2, slots=3))
@@ -201,7 +219,7 @@ def test_a_leader_waits_for_company_within_its_budget_and_no_longer(pool: Thread
 
 def test_a_full_batch_does_not_wait(pool: ThreadPoolExecutor) -> None:
     network = Doubling(gate=threading.Semaphore(0))
-    session = BatchingSession(network, Policy(max_batch=3, wait=60, slots=2))
+    session = BatchingSession(network, Policy(max_batch=3, wait=30, slots=2))
     begun = [pool.submit(session.run, rows(1, width=5))]
     network.reaches(1)
     begun += [pool.submit(session.run, rows(count)) for count in (1, 2)]
@@ -212,20 +230,24 @@ def test_a_full_batch_does_not_wait(pool: ThreadPoolExecutor) -> None:
     assert network.batches == [1, 3]
 
 
-def test_who_has_waited_for_a_slot_beyond_the_budget_does_not_wait_again(pool: ThreadPoolExecutor) -> None:
+def test_who_has_waited_for_a_slot_beyond_the_budget_does_not_wait_again(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now))
     network = Doubling(gate=threading.Semaphore(0))
-    session = BatchingSession(network, Policy(max_batch=16, wait=0.05, slots=1))
-    begun = [pool.submit(session.run, rows(1, width=width)) for width in (1, 2)]
+    session = BatchingSession(network, Policy(max_batch=16, wait=30, slots=1))
+    begun = [pool.submit(session.run, rows(1, width=1))]
     network.reaches(1)
-    waiting(session, 1)
-    begun.append(pool.submit(session.run, rows(1, width=3)))
-    waiting(session, 2)
-    time.sleep(0.06)
-    noted = time.monotonic()
+    for number in (1, 2):
+        begun.append(pool.submit(session.run, rows(1, width=1 + number)))
+        waiting(session, number)
+    now = 31.0
     network.gate.release(3)
+    begin = time.monotonic()
     for one in begun:
-        one.result(20)
-    assert time.monotonic() - noted < 10
+        one.result(60)
+    assert time.monotonic() - begin < 20
     assert network.batches == [1, 1, 1]
 
 

@@ -92,6 +92,10 @@ def always_the_same(_name: str, value: Tensor) -> Tensor:
     return np.full_like(value, 0.1)
 
 
+def wrong_alone(_name: str, value: Tensor) -> Tensor:
+    return noise(_name, value) if len(value) == 1 else value
+
+
 def turned(_name: str, value: Tensor) -> Tensor:
     return np.ascontiguousarray(value[::-1])
 
@@ -114,6 +118,7 @@ def doubled(_name: str, value: Tensor) -> Tensor:
     [
         (noise, r"cosine|differs by"),
         (one_row_only, r"cosine|differs by"),
+        (wrong_alone, r"cosine|differs by"),
         (always_the_same, r"cosine|differs by"),
         (turned, r"cosine|differs by"),
         (infinite, "not finite"),

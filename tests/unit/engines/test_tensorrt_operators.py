@@ -1,7 +1,7 @@
 """Every network that we make or are given stays inside what TensorRT's ONNX parser supports, in both precisions.
 
-Source of the table: onnx-tensorrt, docs/operators.md, edition for TensorRT 10.15 (opset 9 to 24). What the migration
-guide from TensorRT 10 to 11 removes concerns flags, calibrators and plugins, and no ONNX operator.
+Source of the table: onnx-tensorrt, docs/operators.md, edition for TensorRT 10.15 (opset 9 to 24), the newest that was
+at hand.
 """
 
 from __future__ import annotations
