@@ -113,6 +113,12 @@ class Extraction:
         warps = await asyncio.gather(*(self._warp(reads, sample_id) for sample_id in sample_ids))
         return await self._engine.describe(warps, version=version)
 
+    async def _warp(self, reads: Scope, sample_id: UUID) -> bytes:
+        data = await self._samples.read(reads, SampleType.FACES, sample_id)
+        if data is None:
+            raise SampleNotFound(sample_id=sample_id)
+        return data
+
     async def _basic_attributes(self, warps: Sequence[bytes]) -> list[BasicAttributesEstimation | None]:
         wanted = frozenset({Estimation.BASIC_ATTRIBUTES})
         faces = await asyncio.gather(*(self._engine.inspect(warp, estimations=wanted) for warp in warps))
@@ -127,12 +133,6 @@ class Extraction:
             descriptor=self._engine.aggregate(descriptors) if descriptors else None,
             basic_attributes=mean_basic_attributes([one for _, _, one in each if one is not None]),
         )
-
-    async def _warp(self, reads: Scope, sample_id: UUID) -> bytes:
-        data = await self._samples.read(reads, SampleType.FACES, sample_id)
-        if data is None:
-            raise SampleNotFound(sample_id=sample_id)
-        return data
 
 
 def _attribute(account_id: UUID, found: _Found) -> TemporaryAttribute:

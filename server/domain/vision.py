@@ -238,17 +238,17 @@ class BasicAttributesEstimation:
     ethnicities: Mapping[Ethnicity, float] | None = None
 
     @property
+    def ethnicity(self) -> Ethnicity | None:
+        """The most probable ethnic group."""
+        known = self.ethnicities
+        return max(known, key=lambda one: known[one]) if known else None
+
+    @property
     def gender(self) -> Gender | None:
         """The more probable gender."""
         if self.male is None:
             return None
         return Gender.MALE if self.male >= 0.5 else Gender.FEMALE
-
-    @property
-    def ethnicity(self) -> Ethnicity | None:
-        """The most probable ethnic group."""
-        known = self.ethnicities
-        return max(known, key=lambda one: known[one]) if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,22 @@ def test_the_features_are_what_the_detector_really_does(world: World) -> None:
 
 
 @pytest.mark.operation("get_features")
+def test_the_features_are_what_the_other_operations_on_images_really_do(world: World) -> None:
+    told: Any = world.rest.call(CONTRACT.operations["get_features"], Call()).members["estimations"]
+    for name, path in (
+        ("iso", "/6/iso"),
+        ("liveness", "/6/liveness"),
+        ("people_count", "/6/sdk?estimate_people_count=1"),
+        ("glasses", "/6/sdk?detect_face=1&estimate_glasses=1"),
+        ("basic_attributes", "/6/sdk?detect_face=1&estimate_basic_attributes=1"),
+        ("body_attributes", "/6/sdk?image_type=2&estimate_body_descriptor=0&estimate_upper_body=1"),
+    ):
+        answer = world.rest.send("POST", path, world.jpeg, {"content-type": "image/jpeg"}, world.owner)
+        assert (answer.status == 200) == told[name], (name, answer.data)
+        assert answer.status == 200 or answer.code in {11054, 11055}
+
+
+@pytest.mark.operation("get_features")
 def test_parts_that_are_there_are_served_and_those_that_are_not_are_not(world: World) -> None:
     told: Any = world.rest.call(CONTRACT.operations["get_features"], Call()).members["components"]
     for name, path in PARTS.items():
