@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from engines.vision import alignment, descriptor, expression, pose, quality
+from engines.vision import alignment, descriptor, expression, iris, pose, quality
 from engines.vision.boxes import squared
 from engines.vision.expression import rounded
 from engines.vision.measures.measured import measured
@@ -172,7 +172,7 @@ class Estimates:
         if Estimation.LANDMARKS68 in wanted:
             fields["landmarks68"] = rounded(view.points68)
         if Estimation.EYES in wanted:
-            fields["eyes"] = expression.eyes(view.points68)
+            fields["eyes"] = expression.eyes(view.points68, iris.irises(view.image, view.points68))
         if Estimation.MOUTH in wanted:
             fields["mouth"] = expression.mouth(view.points68, view.confidence, self._pose(view).pitch)
         return fields
