@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.vision import alignment, descriptor, expression, pose, quality
+from engines.vision import alignment, descriptor, expression, iris, pose, quality
 from engines.vision.boxes import squared
 from engines.vision.expression import rounded
 from engines.vision.measures.measured import measured
@@ -175,7 +175,7 @@ class Estimates:
         if Estimation.LANDMARKS68 in wanted:
             fields["landmarks68"] = rounded(view.points68)
         if Estimation.EYES in wanted:
-            fields["eyes"] = expression.eyes(view.points68)
+            fields["eyes"] = expression.eyes(view.points68, iris.irises(view.image, view.points68))
         if Estimation.MOUTH in wanted:
             fields["mouth"] = expression.mouth(view.points68, view.confidence, self._pose(view).pitch)
         return fields

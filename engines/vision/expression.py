@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from engines.vision.iris import Iris
 from server.domain.vision import Eye, Eyes, EyeState, Mouth, Point
 
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
@@ -24,15 +25,16 @@ _WIDER, _WIDTH = 0.15, 0.89
 """How much the width of the mouth counts, and the mean shape's, in distances of the eyes."""
 
 
-def eyes(points: npt.NDArray[np.floating]) -> Eyes:
-    """State and lids of both eyes from the 68 points [68, 2].
+def eyes(points: npt.NDArray[np.floating], irises: tuple[Iris, Iris] | None) -> Eyes:
+    """State, lids and irises of both eyes from the 68 points [68, 2] and what `iris.irises` sees; none of a closed eye.
 
     An eye counts as closed where its aspect ratio (mean height over width) is below .15. That is coarse, for the points
     of lids follow an average face: of the 22 faces of Labeled Faces in the Wild with both eyes below it about half look
     down or have them shut, the others screw them up or wear sunglasses; of 792 eyes onto which lids were painted 17 %
     are below it. So closed is a good reason to look again, and open is no proof. Occlusion is not seen.
     """
-    return Eyes(_eye(points[_LEFT_EYE]), _eye(points[_RIGHT_EYE]))
+    left, right = irises or (None, None)
+    return Eyes(_eye(points[_LEFT_EYE], left), _eye(points[_RIGHT_EYE], right))
 
 
 def mouth(points: npt.NDArray[np.floating], confidence: float, pitch: float) -> Mouth:
@@ -76,10 +78,12 @@ def rounded(points: npt.NDArray[np.floating]) -> tuple[Point, ...]:
     return tuple((int(x), int(y)) for x, y in np.rint(points))
 
 
-def _eye(lid: npt.NDArray[np.floating]) -> Eye:
+def _eye(lid: npt.NDArray[np.floating], iris: Iris | None) -> Eye:
     height = (_distance(lid[1], lid[5]) + _distance(lid[2], lid[4])) / 2
     ratio = height / max(_distance(lid[0], lid[3]), 1e-6)
-    return Eye(EyeState.OPEN if ratio >= _CLOSED_BELOW else EyeState.CLOSED, rounded(lid))
+    if ratio < _CLOSED_BELOW:
+        return Eye(EyeState.CLOSED, rounded(lid))
+    return Eye(EyeState.OPEN, rounded(lid), rounded(iris.landmarks()) if iris else ())
 
 
 def _distance(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:

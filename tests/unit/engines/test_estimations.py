@@ -157,13 +157,13 @@ def test_open_eyes_are_open_and_shut_lids_are_closed(
     detector: Detector, landmarks68: LandmarkPredictor, astronaut: Image
 ) -> None:
     points = points68_of(astronaut, detector, landmarks68)
-    found = expression.eyes(points)
+    found = expression.eyes(points, None)
     assert found.left.state is found.right.state is EyeState.OPEN
     assert len(found.left.eyelid_landmarks) == 6
     shut = points.copy()
     for upper, lower in ((37, 41), (38, 40)):
         shut[upper] = shut[lower] = (points[upper] + points[lower]) / 2
-    found = expression.eyes(shut)
+    found = expression.eyes(shut, None)
     assert (found.left.state, found.right.state) == (EyeState.CLOSED, EyeState.OPEN)
 
 
@@ -260,7 +260,7 @@ def test_an_eye_is_closed_below_the_aspect_ratio_of_the_ellipse_that_it_is(
     turn = np.array([(np.cos(tilt), np.sin(tilt)), (-np.sin(tilt), np.cos(tilt))])
     points = np.zeros((68, 2))
     points[36:42], points[42:48] = lid @ turn + (100, 100), lid * (1, 3) @ turn + (200, 100)
-    found = expression.eyes(points)
+    found = expression.eyes(points, None)
     if abs(ratio - 0.15) > 1e-6:
         assert (found.left.state is EyeState.CLOSED) == (ratio < 0.15)
     if abs(3 * ratio - 0.15) > 1e-6:
@@ -275,7 +275,7 @@ def test_mirroring_a_photo_swaps_the_eyes_and_keeps_the_mouth(
     views = image, np.ascontiguousarray(image[:, ::-1])
     one, other = (points68_of(view, detector, landmarks68) for view in views)
     apart = float(np.hypot(*(one[45] - one[36])))
-    eyes, mirrored = expression.eyes(one), expression.eyes(other)
+    eyes, mirrored = expression.eyes(one, None), expression.eyes(other, None)
     for eye, image_of_it in ((eyes.left, mirrored.right), (eyes.right, mirrored.left)):
         assert eye.state is image_of_it.state
         reflected = np.array(image_of_it.eyelid_landmarks) * (-1, 1) + (image.shape[1] - 1, 0)
