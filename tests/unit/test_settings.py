@@ -47,6 +47,12 @@ def test_names_nest_by_two_underscores_and_know_no_case(monkeypatch: pytest.Monk
     assert [secret.get_secret_value() for secret in loaded.blobs.options.values()] == ["somewhere"]
 
 
+def test_the_password_of_the_client_commands_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    # they read it from the environment, and some of them read the settings as well
+    monkeypatch.setenv("LUNA_PASSWORD", "secret")
+    assert "secret" not in repr(settings.load())
+
+
 @pytest.mark.parametrize("name", ["LUNA_PORT", "LUNA_REST__PROT", "LUNA_NOPE__X", "LUNA_REST_PORT", "LUNA_"])
 def test_a_name_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
