@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LUNA_"
 
+PASSWORD = "LUNA_PASSWORD"  # noqa: S105 - a name
+"""Read by commands that call a service as somebody; it has the prefix and is no setting."""
+
 
 class Registration(Enum):
     """Who may create accounts: `auto` is open while every listener is on loopback, and admin otherwise."""
@@ -218,7 +221,7 @@ def load() -> Settings:
         ValueError: a value is out of its range, or a variable with the prefix names no setting.
     """
     settings = Settings()
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PASSWORD, *(PREFIX + name.upper() for name in Settings.model_fields)}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper().split("__", maxsplit=1)[0] not in known:
             message = f"{name} names no setting"

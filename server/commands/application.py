@@ -25,7 +25,7 @@ application.add_typer(bench, name="bench")
 
 Target = Annotated[str, typer.Option(help="Address of the service's gRPC port.")]
 Login = Annotated[str, typer.Option(help="Login; the administrator's where it is empty and this machine runs it.")]
-Password = Annotated[str, typer.Option(help="Password of the login.", envvar="LUNA_PASSWORD")]
+Password = Annotated[str, typer.Option(help="Password of the login.", envvar=settings.PASSWORD)]
 
 
 def load_settings() -> Settings:

@@ -129,7 +129,7 @@ def table(results: Sequence[Result]) -> Table:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("task", "way"):
         shown.add_column(name, no_wrap=True)
-    for name in ("callers", "1/s", "p50 ms", "p99 ms", "of bare", "calls"):
+    for name in ("callers", "1/s", "p50 ms", "p99 ms", "of bare", "cpu ms", "calls"):
         shown.add_column(name, justify="right", no_wrap=True)
     before = ""
     for one in results:
@@ -144,6 +144,8 @@ def table(results: Sequence[Result]) -> Table:
             f"{1000 * found.p50:.1f}",
             f"{1000 * found.p99:.1f}",
             "" if one.of_bare is None else f"{one.of_bare:.2f}",
+            # through gRPC it would be the client's
+            "" if one.way == SERVICE else f"{1000 * found.processor:.1f}",
             str(found.calls),
         )
         before = one.task

@@ -93,13 +93,12 @@ def _face_recognition(library: Any) -> _Ways:
 
 
 def _deepface(library: Any) -> _Ways:
-    face = library.DeepFace
+    def represent(image: bytes) -> object:
+        return library.represent(_bgr(image), "Facenet", enforce_detection=False)
+
     return {
         DETECT: ("extract_faces", lambda image: library.extract_faces(_bgr(image), enforce_detection=False)),
-        RECOGNISE: (
-            "represent, Facenet",
-            lambda image: face.represent(_bgr(image), "Facenet", enforce_detection=False),
-        ),
+        RECOGNISE: ("represent, Facenet", represent),
     }
 
 

@@ -18,10 +18,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One stretch: how long it took until the last answer, and what each call took; in seconds."""
+    """One stretch: how long it took until the last answer, and what each call took; in seconds.
+
+    `processor` is the processor time that this process used meanwhile, in seconds: what others do on the machine does
+    not add to it.
+    """
 
     seconds: float
     latencies: tuple[float, ...]
+    processor: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -31,18 +36,22 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What several windows say: the median of their rates, percentiles of all their calls in seconds, and how many."""
+    """What several windows say: the median of their rates, and of all their calls percentiles, processor time, number.
+
+    `rate` is in calls a second, all else in seconds; `processor` is the mean of one call.
+    """
 
     rate: float
     p50: float
     p99: float
+    processor: float
     calls: int
 
 
 async def in_tasks(call: Callable[[], Awaitable[object]], callers: int, seconds: float) -> Window:
     """One window of tasks of this event loop. Every caller calls at least once."""
     latencies: list[float] = []
-    begin = time.perf_counter()
+    used, begin = time.process_time(), time.perf_counter()
 
     async def repeat() -> None:
         while True:
@@ -56,7 +65,7 @@ async def in_tasks(call: Callable[[], Awaitable[object]], callers: int, seconds:
     async with asyncio.TaskGroup() as group:
         for _ in range(callers):
             group.create_task(repeat())
-    return Window(time.perf_counter() - begin, tuple(latencies))
+    return Window(time.perf_counter() - begin, tuple(latencies), time.process_time() - used)
 
 
 def in_threads(call: Callable[[], object], callers: int, seconds: float) -> Window:
@@ -73,10 +82,10 @@ def in_threads(call: Callable[[], object], callers: int, seconds: float) -> Wind
                 return taken
 
     with ThreadPoolExecutor(callers) as pool:
-        begin = time.perf_counter()
+        used, begin = time.process_time(), time.perf_counter()
         found = [pool.submit(repeat) for _ in range(callers)]
         latencies = tuple(latency for one in found for latency in one.result())
-        return Window(time.perf_counter() - begin, latencies)
+        return Window(time.perf_counter() - begin, latencies, time.process_time() - used)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -90,7 +99,8 @@ def figures(windows: Sequence[Window]) -> Figures:
     """What windows say together; at least one."""
     latencies = [latency for window in windows for latency in window.latencies]
     rate = statistics.median(window.rate for window in windows)
-    return Figures(rate, percentile(latencies, 0.5), percentile(latencies, 0.99), len(latencies))
+    processor = sum(window.processor for window in windows) / len(latencies)
+    return Figures(rate, percentile(latencies, 0.5), percentile(latencies, 0.99), processor, len(latencies))
 
 
 def ratio(windows: Sequence[Window], reference: Sequence[Window]) -> float:

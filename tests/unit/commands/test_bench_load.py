@@ -29,11 +29,11 @@ def test_the_percentile_of_nothing_is_not_a_number() -> None:
 
 
 def test_the_rate_is_the_median_of_the_windows_and_percentiles_are_those_of_all_calls() -> None:
-    windows = [Window(1.0, (0.1,) * 10), Window(2.0, (0.2,) * 10), Window(1.0, (0.3,) * 80)]
+    windows = [Window(1.0, (0.1,) * 10, 0.5), Window(2.0, (0.2,) * 10, 0.5), Window(1.0, (0.3,) * 80, 1.0)]
 
     found = figures(windows)
 
-    assert (found.rate, found.p50, found.p99, found.calls) == (10.0, 0.3, 0.3, 100)
+    assert (found.rate, found.p50, found.p99, found.processor, found.calls) == (10.0, 0.3, 0.3, 0.02, 100)
 
 
 def test_a_ratio_is_taken_round_by_round_so_that_a_slow_round_does_not_count() -> None:
@@ -58,6 +58,19 @@ async def test_tasks_call_side_by_side_and_each_at_least_once() -> None:
 
     assert (most, len(window.latencies)) == (5, 5)
     assert all(0.009 < latency <= window.seconds for latency in window.latencies)
+
+
+async def test_the_processor_time_is_that_of_work_and_not_of_waiting() -> None:
+    def work() -> None:
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+
+    async def wait() -> None:
+        await asyncio.sleep(0.05)
+
+    assert 0.04 <= in_threads(work, 2, 0).processor < 0.2
+    assert (await in_tasks(wait, 2, 0)).processor < 0.03
 
 
 async def test_a_call_that_fails_ends_the_measurement() -> None:
