@@ -288,7 +288,7 @@ async def test_random_writers_are_followed_and_each_reads_its_own_writes(
     try:
         await asyncio.gather(*map(writer, range(8)), lazy(followers[1], 0), lazy(followers[2], seconds / 2))
         expected = await state(database)
-        assert committed > 100
+        assert committed > 20, "of some hundreds on an idle machine"
         assert len(expected) > 20
         for follower in followers:
             await follower.follow()
