@@ -32,7 +32,7 @@ LEAST_PAIRS = 20
 _LOOK = Look(estimations=frozenset({Estimation.DESCRIPTOR}), warps=False)
 _AT_ONCE = 4
 _STEPS = 100
-_RIDGE = 1e-3
+_RIDGE = 1e-5
 """Holds the steepness back where the pairs can be told apart without an error, and any steepness would do."""
 
 
@@ -53,18 +53,18 @@ def run(settings: Settings, name: str, pairs: Path, version: int, limit: int) ->
     console = Console()
     try:
         chosen = limited(read(pairs / "pairs.txt"), limit)
-        names = dict.fromkeys((name, *settings.engine.packs))
-        packs = [load(settings.models_folder, one) for one in names]
-        version = version or _first(packs[0])
-        distances = asyncio.run(_distances(packs, settings, version, pairs / "images", chosen, console))
+        used = settings.engine.packs
+        packs = {one: load(settings.models_folder, one) for one in (used if name in used else (name, *used))}
+        version = _version(packs[name], version)
+        distances = asyncio.run(_distances(list(packs.values()), settings, version, pairs / "images", chosen, console))
         steepness, midpoint = fit(distances, np.array([pair.same for pair in chosen]))
         data = f"logistic fit on {np.isfinite(distances).sum()} pairs of {pairs.resolve().name}"
-        write(packs[0], version, Calibration(steepness=steepness, midpoint=midpoint, data=data))
+        write(packs[name], version, Calibration(steepness=steepness, midpoint=midpoint, data=data))
     except (BadPairs, TooFewPairs, PackError, LunaError, OSError) as error:
         complain(error)
         return 1
     console.print(report(chosen, distances, steepness, midpoint), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written into {packs[0].folder / MANIFEST}; servers use it from their next start", soft_wrap=True)
+    console.print(f"written into {packs[name].folder / MANIFEST}; servers use it from their next start", soft_wrap=True)
     return 0
 
 
@@ -144,11 +144,17 @@ def report(pairs: Sequence[Pair], distances: Floats, steepness: float, midpoint:
     return "\n".join([*lines, f"similarity 1 / (1 + exp({steepness:g} (d - {midpoint:g})))"])
 
 
-def _first(pack: Pack) -> int:
-    versions = [model.version for model in pack.models(Task.FACE_DESCRIPTOR)]
-    if not versions or versions[0] is None:
-        raise PackDamaged(f"the pack {pack.manifest.name!r} makes no face descriptors")
-    return versions[0]
+def _version(pack: Pack, wanted: int) -> int:
+    """The version to calibrate: the wanted one, or the pack's first.
+
+    Raises:
+        PackDamaged: the pack does not make it.
+    """
+    versions = [model.version for model in pack.models(Task.FACE_DESCRIPTOR) if model.version is not None]
+    if not versions or (wanted and wanted not in versions):
+        made = ", ".join(map(str, versions)) or "none"
+        raise PackDamaged(f"the pack {pack.manifest.name!r} makes face descriptors of the versions: {made}")
+    return wanted or versions[0]
 
 
 async def _distances(

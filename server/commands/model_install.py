@@ -22,7 +22,7 @@ from server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be installed: a pack by its name, from which files, which tasks only, and whether its licence is taken."""
+    """What is to be installed: a pack by its name, from which files, which tasks only; and is its licence accepted."""
 
     name: str
     files: tuple[Path, ...] = ()
@@ -128,8 +128,7 @@ def _own(path: Path, name: str) -> Manifest:
 def _announce(manifest: Manifest, console: Console) -> None:
     """Say whose work it is and under which terms, before anything is done."""
     lines = [f"{manifest.name}: {manifest.description}", f"source   {manifest.source}", f"licence  {manifest.licence}"]
-    for model in manifest.models:
-        if model.licence != manifest.licence:
-            lines.append(f"  {model.task.value}: {model.licence}")
+    others = (model for model in manifest.models if model.licence != manifest.licence)
+    lines += [f"  {model.task.value}: {model.licence}" for model in others]
     lines += dict.fromkeys(f"note     {model.condition}" for model in manifest.models if model.condition)
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

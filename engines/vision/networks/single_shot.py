@@ -21,8 +21,12 @@ from engines.vision.decoding import Image
 from engines.vision.detections import NOTHING, Detections
 from engines.vision.networks.pixels import Images, resized
 
-_SMALLEST = 20
-"""Pixels that the smallest wanted face has in the largest scale."""
+_SMALLEST = 32
+"""Pixels that the smallest wanted face has in the largest scale.
+
+Of 98 faces of 40 pixels laid on pictures of 3000x2200, YuNet found 64 where they had 20 pixels, 94 with 28, 97 with 32
+and all with 40, which takes twice as long.
+"""
 
 _OVERLAPPING = 0.25
 """Part of a square's side that it shares with its neighbour: a face up to that size is whole in one of them."""

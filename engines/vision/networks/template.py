@@ -3,6 +3,8 @@
 Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019: eyes, nose tip and mouth
 corners of the face lie on five fixed places. Where these are in a warp is known (`alignment.CANONICAL_POINTS`), so that
 the crop needs no points, and a stored sample gives the same descriptor as the picture that it was cut from.
+
+The crop reaches over the warp's upper edge by a twelfth of its height, above the forehead; the edge is repeated there.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _TRANSFORM = alignment.similarity(alignment.CANONICAL_POINTS, POINTS)
 
 def crops(warps: Sequence[Image]) -> Images:
     """The crops of warps, uint8 [n, 112, 112, 3]."""
-    return np.stack(
-        [np.asarray(cv2.warpAffine(warp, _TRANSFORM, (SIZE, SIZE), flags=cv2.INTER_LINEAR), np.uint8) for warp in warps]
-    )
+    return np.stack([_crop(warp) for warp in warps])
+
+
+def _crop(warp: Image) -> Image:
+    cut = cv2.warpAffine(warp, _TRANSFORM, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cut, np.uint8)

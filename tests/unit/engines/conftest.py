@@ -85,6 +85,14 @@ def photos(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_models(request: pytest.FixtureRequest) -> Path:
+    folder = request.config.rootpath.parent / "shared" / "models"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def dlib_network() -> Any:
     return dlib.face_recognition_model_v1(str(sources.installed(sources.DESCRIPTOR)))
 
