@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,8 +12,10 @@ import cv2
 
 from engines.limiter import Limiter
 from engines.packs.pack import Pack
+from engines.runtime.measured import MeasuredRuntime
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.runtime import Runtime, RuntimeFailure
+from engines.turn import EngineObserver, Turn, reporting
 from engines.vision import descriptor
 from engines.vision.models import assemble
 from engines.vision.pipeline import Pipeline
@@ -38,12 +41,20 @@ class DefaultEngine:
         installed: prepared packs; where several serve a task, the first does.
         settings: threads, limits and switches.
         runtime: what executes the networks; ONNX Runtime on the CPU where none is given.
+        observer: is told what runs, and for how long.
     """
 
-    def __init__(self, installed: Sequence[Pack], settings: Engine, runtime: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        installed: Sequence[Pack],
+        settings: Engine,
+        runtime: Runtime | None = None,
+        observer: EngineObserver | None = None,
+    ) -> None:
         self._installed = installed
         self._settings = settings
-        self._runtime = runtime or OnnxRuntime(threads=settings.threads)
+        self._runtime = MeasuredRuntime(runtime or OnnxRuntime(threads=settings.threads), observer)
+        self._observer = observer
         self._limiter = Limiter(settings.workers or _cores(), settings.max_queue)
         self._pipeline: Pipeline | None = None
         self._version: int | None = None
@@ -60,6 +71,11 @@ class DefaultEngine:
         """Name of the runtime and its device."""
         return self._runtime.name
 
+    @property
+    def waiting(self) -> int:
+        """Images that wait for a thread."""
+        return self._limiter.waiting
+
     async def start(self) -> None:
         """Load the networks and prove on an empty picture that each gives what it should.
 
@@ -70,7 +86,11 @@ class DefaultEngine:
         # Images are worked on side by side already; threads of OpenCV's own would only fight over the cores.
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self._pipeline = await self._run(self._load)
+        try:
+            # not through the limiter, which learns from what it runs how long images take
+            self._pipeline = await asyncio.to_thread(self._load)
+        except RuntimeFailure as failure:
+            raise EngineFailure(message=failure) from failure
         self._version = self._pipeline.descriptor_version
 
     async def close(self) -> None:
@@ -92,7 +112,7 @@ class DefaultEngine:
             Busy: the limiter's queue is full.
         """
         self._check(look.estimations, bodies=look.bodies)
-        return await self._run(partial(self._ready().detect, image, look))
+        return await self._run("detect", partial(self._ready().detect, image, look))
 
     async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
         """Take an encoded face sample as a face.
@@ -102,7 +122,7 @@ class DefaultEngine:
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
-        return await self._run(partial(self._ready().inspect, sample, estimations=estimations))
+        return await self._run("inspect", partial(self._ready().inspect, sample, estimations=estimations))
 
     async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
         """Take an encoded body sample as a body.
@@ -112,7 +132,7 @@ class DefaultEngine:
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
-        return await self._run(partial(self._ready().inspect_body, sample, estimations=estimations))
+        return await self._run("inspect_body", partial(self._ready().inspect_body, sample, estimations=estimations))
 
     async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         """Descriptors of face samples, in their order.
@@ -125,7 +145,7 @@ class DefaultEngine:
         described: list[ExtractedDescriptor] = []
         for begin in range(0, len(samples), _GROUP):
             group = samples[begin : begin + _GROUP]
-            described += await self._run(partial(self._ready().describe, group, wanted))
+            described += await self._run("describe", partial(self._ready().describe, group, wanted))
         return described
 
     async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
@@ -135,7 +155,7 @@ class DefaultEngine:
             WrongSampleSize: the image has another size.
             NotAnImage, Busy: as for `detect`.
         """
-        return await self._run(partial(self._ready().normalise, image, width=width, height=height))
+        return await self._run("normalise", partial(self._ready().normalise, image, width=width, height=height))
 
     async def to_jpeg(self, image: bytes) -> bytes:
         """An encoded image as JPEG; the bytes as they are where they are JPEG already.
@@ -143,7 +163,7 @@ class DefaultEngine:
         Raises:
             NotAnImage, ImageTooLarge, Busy: as for `detect`.
         """
-        return await self._run(partial(self._ready().to_jpeg, image))
+        return await self._run("to_jpeg", partial(self._ready().to_jpeg, image))
 
     def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
         """One descriptor of several of the same person: their mean by score, of unit length; the score is the mean."""
@@ -166,11 +186,12 @@ class DefaultEngine:
             raise Unavailable(component="The inference engine")
         return self._pipeline
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return await self._limiter.run(work)
-        except RuntimeFailure as failure:
-            raise EngineFailure(message=failure) from failure
+    async def _run(self, kind: str, work: Callable[[], T]) -> T:
+        with reporting(kind, self._observer):
+            try:
+                return await self._limiter.run(Turn(kind, work, self._observer))
+            except RuntimeFailure as failure:
+                raise EngineFailure(message=failure) from failure
 
 
 def _cores() -> int:
