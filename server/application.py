@@ -25,10 +25,8 @@ from luna.v6 import (
 )
 from pydantic import SecretStr
 
-from engines.engine import DefaultEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
-from engines.packs.pack import load
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
 from server.domain.detection import Detection
@@ -38,11 +36,15 @@ from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
+from server.engine_application import engine_of
 from server.health import Health
+from server.inference.remote import RemoteEngine
+from server.metrics import Metrics, served
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
+from server.rpc.options import server_options
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
@@ -152,8 +154,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
     Raises:
         NotConfigured: an address is missing.
         PackMissing, PackDamaged: the model pack cannot be used.
+        EngineUnreachable: the shared engine does not answer.
     """
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
         database = Database(
             address(settings.database.url, "DATABASE"), settings.database, application_name="luna-server"
         )
@@ -166,10 +171,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         passwords = Passwords(settings.access.password_cache_seconds)
         stack.callback(passwords.close)
 
-        pack = await asyncio.to_thread(load, settings.models_folder, settings.engine.pack)
-        engine = DefaultEngine([pack], settings.engine)
-        await engine.start()
-        stack.push_async_callback(engine.close)
+        engine = await stack.enter_async_context(engine_of(settings, metrics))
         feed = PostgresFaceFeed(database)
         stack.push_async_callback(feed.close)
         index = FollowingIndex(feed)
@@ -193,7 +195,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version)
-        health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
+        probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
+        if isinstance(engine, RemoteEngine):
+            probes["The inference engine"] = engine.ready
+        health = Health(probes)
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -214,8 +219,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
-        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database))
-        server = grpc.aio.server(options=_options(settings))
+        dispatcher = Dispatcher(methods, authorizer, PostgresAuditTrail(database), metrics.answered)
+        server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes)
         server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
@@ -225,16 +230,3 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
         yield Application(server, health, serving, port)
-
-
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", settings.grpc.max_message_bytes),
-        ("grpc.max_send_message_length", settings.grpc.max_message_bytes),
-        ("grpc.max_metadata_size", 64 << 10),
-        # a second server on the port would take half of the calls unseen
-        ("grpc.so_reuseport", 0),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ]

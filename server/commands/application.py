@@ -59,6 +59,14 @@ def serve() -> None:
 
 
 @application.command()
+def engine() -> None:
+    """Run the inference engine as a process that servers share (LUNA_ENGINE__ADDRESS at the servers)."""
+    from server.commands.engine import run
+
+    run(load_settings())
+
+
+@application.command()
 def worker() -> None:
     """Run the worker process: upkeep of the stores."""
     from server.commands.worker import run

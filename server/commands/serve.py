@@ -12,6 +12,8 @@ import uvloop
 from engines.packs.errors import PackError
 from server.application import NotConfigured, application
 from server.commands.logs import configure
+from server.inference.remote import EngineUnreachable
+from server.metrics import PortTaken
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (NotConfigured, PackError) as error:
+    except (NotConfigured, PackError, EngineUnreachable, PortTaken) as error:
         sys.exit(str(error))
 
 
