@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -78,8 +78,9 @@ async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Defa
 class EngineApplication:
     """One engine process."""
 
-    def __init__(self, server: grpc.aio.Server, serving: HealthServicer, port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, guard: Guard, serving: HealthServicer, port: int) -> None:
         self._server = server
+        self._guard = guard
         self._serving = serving
         self.port = port
 
@@ -92,7 +93,11 @@ class EngineApplication:
     async def drain(self, seconds: float) -> None:
         """Tell that no call is taken any more, let the running ones end, and stop."""
         await self._serving.enter_graceful_shutdown()
-        await self._server.stop(seconds)
+        # gRPC's own grace would end with its last second: servers watch the health until the connection is closed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._guard.idle()
+        await self._server.stop(0)
 
 
 @asynccontextmanager
@@ -121,4 +126,4 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         serving = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         port = server.add_insecure_port(f"{host}:{settings.engine.port}")
-        yield EngineApplication(server, serving, port)
+        yield EngineApplication(server, guard, serving, port)

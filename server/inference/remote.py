@@ -71,7 +71,13 @@ class _Method(Protocol[T_contra, T_co]):
     """A unary method of a stub."""
 
     def __call__(
-        self, request: T_contra, /, *, timeout: float | None, metadata: Sequence[tuple[str, str]], wait_for_ready: bool
+        self,
+        request: T_contra,
+        /,
+        *,
+        timeout: float | None,
+        metadata: Sequence[tuple[str, str | bytes]],
+        wait_for_ready: bool,
     ) -> Awaitable[T_co]: ...
 
 
@@ -211,8 +217,10 @@ class RemoteEngine:
             if self._asked is not None:
                 self._asked(kind, result, time.perf_counter() - began)
 
-    def _metadata(self) -> list[tuple[str, str]]:
-        sent = [] if self._secret is None else [(SECRET, self._secret.get_secret_value())]
+    def _metadata(self) -> list[tuple[str, str | bytes]]:
+        sent: list[tuple[str, str | bytes]] = []
+        if self._secret is not None:
+            sent.append((SECRET, self._secret.get_secret_value().encode()))
         if self._version is not None:
             sent.append((VERSION, str(self._version)))
         call = calls.known()
