@@ -48,7 +48,7 @@ class Guard(grpc.aio.ServerInterceptor):
         await self._idle.wait()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Judge a call by its headers, before its message is read."""
+        """Judge a call by its headers, before its message is parsed."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(f"/{SERVICE}/"):
             return handler

@@ -142,6 +142,8 @@ def test_a_killed_engine_is_unavailable_and_comes_back_and_the_servers_stay(shar
 
 
 def test_an_engine_that_hangs_is_ended_by_the_deadline_of_the_call(shared: Shared, someone: Account) -> None:
+    with samples(shared, 1) as stub:
+        until(lambda: works(stub, someone), 30)
     (engine,) = pids(shared.service, "engine")
     os.kill(engine, signal.SIGSTOP)
     try:

@@ -119,8 +119,9 @@ async def test_the_parts_of_calls_are_the_whole(pack: Pack, astronaut: Image) ->
     totals = await asyncio.gather(*(timed() for _ in range(4)))
     await engine.close()
     assert [turn[0] for turn in seen.turns] == ["detect"] * 4
-    assert sum(sum(turn[1:]) for turn in seen.turns) == pytest.approx(sum(totals), rel=0.05)
-    assert sum(turn[3] for turn in seen.turns) == pytest.approx(sum(run[3] for run in seen.runs), rel=0.01)
+    # what is missing is the way back from the thread to the loop, longer where the machine does other things too
+    assert 0.7 * sum(totals) < sum(sum(turn[1:]) for turn in seen.turns) <= sum(totals)
+    assert sum(turn[3] for turn in seen.turns) == pytest.approx(sum(run[3] for run in seen.runs))
     assert all(host > 0 and compute > 0 for _, _, host, compute in seen.turns)
     queued = [turn[1] for turn in seen.turns]
     assert queued == sorted(queued)
