@@ -109,7 +109,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         PackMissing, PackDamaged: a model pack cannot be used.
     """
     host, secret = settings.engine.host, settings.engine.secret
-    if host not in LOOPBACK and secret is None:
+    if host not in LOOPBACK and not secret:
         message = (
             f"LUNA_ENGINE__SECRET is empty: an engine on {host}, which is not loopback, would work for everybody. "
             "Set it, here and at the servers"
@@ -119,7 +119,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         metrics = Metrics()
         stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
         engine = await stack.enter_async_context(own_engine(settings, metrics))
-        guard = Guard(None if secret is None else secret.get_secret_value(), engine.descriptor_version)
+        guard = Guard(secret.get_secret_value() if secret else None, engine.descriptor_version)
         options = server_options(settings.grpc.max_message_bytes + _AROUND)
         server = grpc.aio.server(interceptors=[guard], options=options)
         engine_pb2_grpc.add_InferenceServicer_to_server(InferenceService(engine), server)

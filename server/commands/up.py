@@ -86,15 +86,14 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             raise ConnectionError(str(error)) from error
 
     ports = [settings.grpc.port + number for number in range(settings.grpc.servers)]
-    engines: tuple[Program, ...] = ()
-    if settings.engine.shared and not settings.engine.address:
-        environment |= _sharing(settings)
-        engines = (_engine(settings, luna, environment),)
+    shared = settings.engine.shared and not settings.engine.address
+    serving = {**environment, **(_sharing(settings) if shared else {})}
+    engines = (_engine(settings, luna, serving),) if shared else ()
     servers = [
         Program(
             name=f"server-{number}",
             argv=(luna, "serve"),
-            env={**environment, "LUNA_GRPC__PORT": str(port), **_metrics(settings, number - 1)},
+            env={**serving, "LUNA_GRPC__PORT": str(port), **_metrics(settings, number - 1)},
             before=partial(prepare, port),
             ready=partial(_serving, settings.grpc.host, port),
             start_seconds=SERVER_SECONDS,
@@ -134,7 +133,7 @@ def _sharing(settings: Settings) -> dict[str, str]:
     secret = settings.engine.secret
     return {
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
-        "LUNA_ENGINE__SECRET": secrets.token_urlsafe() if secret is None else secret.get_secret_value(),
+        "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
     }
 
 

@@ -219,7 +219,7 @@ class RemoteEngine:
 
     def _metadata(self) -> list[tuple[str, str | bytes]]:
         sent: list[tuple[str, str | bytes]] = []
-        if self._secret is not None:
+        if self._secret:
             sent.append((SECRET, self._secret.get_secret_value().encode()))
         if self._version is not None:
             sent.append((VERSION, str(self._version)))

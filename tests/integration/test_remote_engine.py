@@ -277,11 +277,12 @@ async def test_a_server_tells_clearly_that_nobody_is_there() -> None:
         assert time.monotonic() - began < 5
 
 
-def test_an_engine_that_others_reach_does_not_start_without_a_secret() -> None:
+@pytest.mark.parametrize("secret", [{}, {"LUNA_ENGINE__SECRET": ""}], ids=["none", "empty"])
+def test_an_engine_that_others_reach_does_not_start_without_a_secret(secret: dict[str, str]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
     ended = subprocess.run(
         [LUNA, "engine"],
-        env={**environment, "LUNA_ENGINE__HOST": "0.0.0.0"},
+        env={**environment, "LUNA_ENGINE__HOST": "0.0.0.0", **secret},
         capture_output=True,
         text=True,
         timeout=60,

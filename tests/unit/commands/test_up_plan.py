@@ -44,6 +44,7 @@ def test_a_shared_engine_starts_before_the_servers_that_are_led_to_it(folder: Pa
         assert "engine" in programs[name].depends_on
         assert of(programs[name], "ENGINE__ADDRESS") == "127.0.0.1:50999"
         assert of(programs[name], "ENGINE__SECRET") == secret
+    assert of(programs["worker"], "ENGINE__SECRET") is None
     assert not any(secret in " ".join(program.argv) for program in programs.values())
 
 
