@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import cv2
 
 from engines.limiter import Limiter
+from engines.packs.manifest import Task
 from engines.packs.pack import Pack
-from engines.runtime.batching import Observer
+from engines.runtime.batching import BatchingRuntime, Policy
 from engines.runtime.choose import choose
+from engines.runtime.measured import MeasuredRuntime
 from engines.runtime.runtime import Runtime, RuntimeFailure
+from engines.turn import EngineObserver, Turn, reporting
 from engines.vision import descriptor
 from engines.vision.models import assemble
 from engines.vision.pipeline import Pipeline
+from server.domain.descriptors import Calibration
 from server.domain.engine import Look, feature
 from server.domain.vision import BODIES, DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor
 from server.errors import BadQuery, EngineFailure, FeatureOff, Unavailable
@@ -39,7 +44,7 @@ class DefaultEngine:
         installed: prepared packs; where several serve a task, the first does.
         settings: threads, limits and switches.
         runtime: what executes the networks; the one that the settings name where none is given.
-        observer: is told of every run of a network, where no runtime is given.
+        observer: is told what runs, and for how long.
     """
 
     def __init__(
@@ -47,11 +52,12 @@ class DefaultEngine:
         installed: Sequence[Pack],
         settings: Engine,
         runtime: Runtime | None = None,
-        observer: Observer | None = None,
+        observer: EngineObserver | None = None,
     ) -> None:
         self._installed = installed
         self._settings = settings
-        self._runtime = runtime
+        self._given = runtime
+        self._runtime: Runtime | None = None
         self._observer = observer
         self._limiter = Limiter(settings.workers or _cores(), settings.max_queue)
         self._pipeline: Pipeline | None = None
@@ -65,6 +71,16 @@ class DefaultEngine:
         return self._version
 
     @property
+    def calibrations(self) -> Mapping[int, Calibration]:
+        """Calibrations in the manifests, by the version of the descriptors; of two packs, the first one's."""
+        models = [model for pack in self._installed for model in pack.models(Task.FACE_DESCRIPTOR)]
+        return {
+            model.version: Calibration(model.calibration.steepness, model.calibration.midpoint)
+            for model in reversed(models)
+            if model.version is not None and model.calibration is not None
+        }
+
+    @property
     def runtime(self) -> str:
         """Name of the runtime and its device; known from `start` on."""
         if self._runtime is None:
@@ -76,18 +92,26 @@ class DefaultEngine:
         """Images that it works on and keeps waiting at the most; further ones are refused."""
         return self._limiter.workers + self._settings.max_queue
 
+    @property
+    def waiting(self) -> int:
+        """Images that wait for a thread."""
+        return self._limiter.waiting
+
     async def start(self) -> None:
         """Load the networks on their device, and prove that each gives what it should.
 
         Raises:
             PackDamaged: the 68-point model is switched on and the pack has been prepared without it.
-            EngineFailure: the device or what it needs is missing, a network cannot be loaded, or it gives something
-                else than it should.
+            EngineFailure: a network cannot be loaded, or gives something else.
         """
         # Images are worked on side by side already; threads of OpenCV's own would only fight over the cores.
         cv2.setNumThreads(1)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self._pipeline = await self._run(self._load)
+        try:
+            # not through the limiter, which learns from what it runs how long images take
+            self._pipeline = await asyncio.to_thread(self._load)
+        except RuntimeFailure as failure:
+            raise EngineFailure(message=failure) from failure
         self._version = self._pipeline.descriptor_version
 
     async def close(self) -> None:
@@ -95,7 +119,7 @@ class DefaultEngine:
         await self._limiter.close()
         self._pipeline = None
         if self._runtime is not None:
-            self._runtime.close()
+            await asyncio.to_thread(self._runtime.close)
 
     def needs(self, subject: Estimation | str) -> str | None:
         """What must be installed or switched on to serve an estimation, or `BODIES`; None where it is served."""
@@ -111,21 +135,20 @@ class DefaultEngine:
             Busy: the limiter's queue is full.
         """
         self._check(look.estimations, bodies=look.bodies)
-        return await self._run(partial(self._ready().detect, image, look))
+        return await self._run("detect", partial(self._ready().detect, image, look))
 
     async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
         """Take an encoded face sample as a face.
 
         Raises:
             WrongSampleSize: the image is not 250x250.
-            BadQuery: liveness is asked for, which needs what is around the face.
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
         if Estimation.LIVENESS in estimations:
             message = "liveness cannot be estimated of a face sample: image_type must be 0"
             raise BadQuery(field=feature(Estimation.LIVENESS), message=message)
-        return await self._run(partial(self._ready().inspect, sample, estimations=estimations))
+        return await self._run("inspect", partial(self._ready().inspect, sample, estimations=estimations))
 
     async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
         """Take an encoded body sample as a body.
@@ -135,7 +158,7 @@ class DefaultEngine:
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
-        return await self._run(partial(self._ready().inspect_body, sample, estimations=estimations))
+        return await self._run("inspect_body", partial(self._ready().inspect_body, sample, estimations=estimations))
 
     async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         """Descriptors of face samples, in their order.
@@ -148,7 +171,7 @@ class DefaultEngine:
         described: list[ExtractedDescriptor] = []
         for begin in range(0, len(samples), _GROUP):
             group = samples[begin : begin + _GROUP]
-            described += await self._run(partial(self._ready().describe, group, wanted))
+            described += await self._run("describe", partial(self._ready().describe, group, wanted))
         return described
 
     async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
@@ -158,7 +181,7 @@ class DefaultEngine:
             WrongSampleSize: the image has another size.
             NotAnImage, Busy: as for `detect`.
         """
-        return await self._run(partial(self._ready().normalise, image, width=width, height=height))
+        return await self._run("normalise", partial(self._ready().normalise, image, width=width, height=height))
 
     async def to_jpeg(self, image: bytes) -> bytes:
         """An encoded image as JPEG; the bytes as they are where they are JPEG already.
@@ -166,18 +189,23 @@ class DefaultEngine:
         Raises:
             NotAnImage, ImageTooLarge, Busy: as for `detect`.
         """
-        return await self._run(partial(self._ready().to_jpeg, image))
+        return await self._run("to_jpeg", partial(self._ready().to_jpeg, image))
 
     def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
         """One descriptor of several of the same person: their mean by score, of unit length; the score is the mean."""
         return descriptor.aggregate(descriptors)
 
     def _load(self) -> Pipeline:
-        runtime = self._runtime or choose(self._settings, self._installed[0].folder.parent, self._observer)
-        self._runtime = runtime
-        models = assemble(self._installed, runtime, self._settings)
+        self._runtime = self._measured()
+        models = assemble(self._installed, self._runtime, self._settings)
         models.warm_up(self._settings.min_face)
         return Pipeline(models, self._settings)
+
+    def _measured(self) -> Runtime:
+        if self._given is not None:
+            policy = Policy(max_batch=self._settings.max_batch)
+            return MeasuredRuntime(BatchingRuntime(self._given, policy, self._observer))
+        return MeasuredRuntime(choose(self._settings, self._installed[0].folder.parent, self._observer))
 
     def _check(self, estimations: frozenset[Estimation], *, bodies: bool = False) -> None:
         subjects: list[Estimation | str] = [one for one in Estimation if one in estimations]
@@ -191,11 +219,12 @@ class DefaultEngine:
             raise Unavailable(component="The inference engine")
         return self._pipeline
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return await self._limiter.run(work)
-        except RuntimeFailure as failure:
-            raise EngineFailure(message=failure) from failure
+    async def _run(self, kind: str, work: Callable[[], T]) -> T:
+        with reporting(kind, self._observer):
+            try:
+                return await self._limiter.run(Turn(kind, work, self._observer))
+            except RuntimeFailure as failure:
+                raise EngineFailure(message=failure) from failure
 
 
 def _cores() -> int:

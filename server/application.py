@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -28,14 +28,11 @@ from luna.v6 import (
 )
 from pydantic import SecretStr
 
-from engines.engine import DefaultEngine
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
-from engines.packs.manifest import Task
-from engines.packs.pack import Pack, load
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
-from server.domain.descriptors import SPECS, Calibration, Specs, calibrated
+from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
 from server.domain.images import Images
@@ -47,12 +44,16 @@ from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.sdk import Sdk
 from server.domain.tokens import TokenRegistry
+from server.engine_application import engine_of
 from server.health import Health
+from server.inference.remote import RemoteEngine
+from server.metrics import Metrics, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
+from server.rpc.options import server_options
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
@@ -168,8 +169,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
     Raises:
         NotConfigured: an address is missing.
         PackMissing, PackDamaged: a model pack cannot be used.
+        EngineUnreachable: the shared engine does not answer.
     """
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
         database = Database(
             address(settings.database.url, "DATABASE"), settings.database, application_name="luna-server"
         )
@@ -182,12 +186,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         passwords = Passwords(settings.access.password_cache_seconds)
         stack.callback(passwords.close)
 
-        packs = [
-            await asyncio.to_thread(load, settings.models_folder, name) for name in dict.fromkeys(settings.engine.packs)
-        ]
-        engine = DefaultEngine(packs, settings.engine)
-        await engine.start()
-        stack.push_async_callback(engine.close)
+        engine = await stack.enter_async_context(engine_of(settings, metrics))
         feed = PostgresFaceFeed(database)
         stack.push_async_callback(feed.close)
         index = FollowingIndex(feed)
@@ -211,8 +210,12 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
 
         version = engine.descriptor_version
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=_specs(packs))
-        health = Health({"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready})
+        specs = calibrated(SPECS, engine.calibrations)
+        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
+        if isinstance(engine, RemoteEngine):
+            probes["The inference engine"] = engine.ready
+        health = Health(probes)
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         documentation = Documentation(SERVICES.values())
@@ -238,8 +241,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
         }
         methods = collect({SERVICES[name]: one for name, one in servicers.items()})
-        dispatcher = Dispatcher(methods, authorizer, trail, Admission(engine.places))
-        server = grpc.aio.server(options=_options(settings))
+        dispatcher = Dispatcher(methods, authorizer, trail, Admission(engine.places), metrics.answered)
+        server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
@@ -250,27 +253,3 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
         yield Application(server, health, serving, port)
-
-
-def _specs(packs: Sequence[Pack]) -> Specs:
-    """The layouts of descriptors with the calibrations in the packs' manifests; the first pack's where several do."""
-    models = [model for pack in packs for model in pack.models(Task.FACE_DESCRIPTOR)]
-    found = {
-        model.version: Calibration(model.calibration.steepness, model.calibration.midpoint)
-        for model in reversed(models)
-        if model.version is not None and model.calibration is not None
-    }
-    return calibrated(SPECS, found)
-
-
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", settings.grpc.max_message_bytes),
-        ("grpc.max_send_message_length", settings.grpc.max_message_bytes),
-        ("grpc.max_metadata_size", 64 << 10),
-        # a second server on the port would take half of the calls unseen
-        ("grpc.so_reuseport", 0),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ]

@@ -20,6 +20,9 @@ PREFIX = "LUNA_"
 PASSWORD = "LUNA_PASSWORD"  # noqa: S105 - a name
 """Read by commands that call a service as somebody; it has the prefix and is no setting."""
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that only this machine reaches."""
+
 
 class Registration(Enum):
     """Who may create accounts: `auto` is open while every listener is on loopback, and admin otherwise."""
@@ -146,6 +149,17 @@ class Engine(Group):
     descriptor_version: int = Field(
         0, ge=0, description="Version of the face descriptors that are made and searched; 0 is the first pack's."
     )
+    address: str = Field(
+        "",
+        description="host:port of a shared engine, or several IP addresses with commas; empty uses one in the server.",
+    )
+    shared: bool = Field(False, description="Let `luna up` start one engine process for all of its servers.")
+    host: str = Field("127.0.0.1", description="Address that `luna engine` serves on.")
+    port: int = Field(50041, ge=1, le=65535, description="Port that `luna engine` serves on.")
+    secret: SecretStr | None = Field(
+        None, description="What a shared engine and its servers know; needed where the engine is not on loopback."
+    )
+    timeout_seconds: float = Field(60, gt=0, description="Longest wait for an answer of a shared engine.")
 
 
 class Access(Group):
@@ -180,6 +194,19 @@ class Fetch(Group):
     allow_private: bool = Field(False, description="Allow private, loopback and link-local addresses.")
 
 
+class Metrics(Group):
+    """Metrics for Prometheus."""
+
+    host: str = Field("127.0.0.1", description="Address that metrics are served on.")
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of a process's metrics; 0 serves none. `luna up` gives its servers this one and those after "
+        "it, and its engine the next one.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -200,6 +227,7 @@ class Settings(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     access: Access = Field(default_factory=Access)
     fetch: Fetch = Field(default_factory=Fetch)
+    metrics: Metrics = Field(default_factory=Metrics)
 
     @property
     def models_folder(self) -> Path:
@@ -211,7 +239,7 @@ class Settings(BaseSettings):
         """True where anyone who reaches the service may create an account."""
         if self.access.registration is not Registration.AUTO:
             return self.access.registration is Registration.OPEN
-        return all(host in {"127.0.0.1", "::1", "localhost"} for host in (self.rest.host, self.grpc.host))
+        return all(host in LOOPBACK for host in (self.rest.host, self.grpc.host))
 
 
 def load() -> Settings:
@@ -240,5 +268,5 @@ def shown(settings: Settings) -> dict[str, object]:
     return groups
 
 
-_PRIVATE: dict[str, set[str]] = {"access": {"admin_login"}, "blobs": {"url"}}
+_PRIVATE: dict[str, set[str]] = {"access": {"admin_login"}, "blobs": {"url"}, "engine": {"address", "host"}}
 """Settings that are no secrets and still nobody's business."""

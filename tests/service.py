@@ -132,7 +132,12 @@ class Service:
 
     def pids(self, name: str) -> list[int]:
         """Processes of the service whose command line tells that they are of a program."""
-        pattern = {"server": r"luna\x00serve", "worker": r"luna\x00worker", "envoy": r"envoy.*envoy\.yaml"}[name]
+        pattern = {
+            "server": r"luna\x00serve",
+            "engine": r"luna\x00engine",
+            "worker": r"luna\x00worker",
+            "envoy": r"envoy.*envoy\.yaml",
+        }[name]
         return [pid for pid in self._descendants() if re.search(pattern, _command_line(pid))]
 
     def _descendants(self) -> list[int]:

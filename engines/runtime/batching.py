@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+from engines.runtime.observer import Observer
 from engines.runtime.runtime import (
     Runtime,
     RuntimeFailure,
@@ -34,21 +34,6 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[tuple[int, ...], ...]
 """What the inputs of callers must share to be run together: their shapes without the batch, in order."""
-
-
-class Observer(Protocol):
-    """Is told of every run. Called by many threads; must be quick and may not raise."""
-
-    def ran(self, network: str, rows: int, queued: Sequence[float], computed: float) -> None:
-        """A network has run, or failed.
-
-        Args:
-            network: name of the model's file.
-            rows: rows of the batch.
-            queued: seconds that each of its callers waited from its arrival to the run.
-            computed: seconds that the run took.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +82,12 @@ class BatchingSession:
         session: the network. Its own `max_batch` goes before the policy's.
         policy: how calls are put together.
         observer: is told of every run.
+        network: what the observer is told that has run; the session's name where it is empty.
     """
 
-    def __init__(self, session: Session, policy: Policy, observer: Observer | None = None) -> None:
+    def __init__(self, session: Session, policy: Policy, observer: Observer | None = None, network: str = "") -> None:
         self._session = session
+        self._network = network or session.name
         self._observer = observer
         self._wait = policy.wait
         self._max = (session.max_batch or policy.max_batch) if is_batched(session) else 0
@@ -255,11 +242,11 @@ class BatchingSession:
             return self._session.run(inputs)
         finally:
             queued = [begin - one for one in arrived]
-            self._observer.ran(self.name, rows, queued, time.monotonic() - begin)
+            self._observer.ran(self._network, rows, queued, time.monotonic() - begin)
 
 
 class BatchingRuntime:
-    """A runtime whose sessions run the calls of several threads as one.
+    """A runtime whose sessions run the calls of several threads as one. Observers know networks as `pack/file`.
 
     Args:
         runtime: what executes.
@@ -288,7 +275,8 @@ class BatchingRuntime:
         Raises:
             RuntimeFailure: as the runtime raises it.
         """
-        return BatchingSession(self._runtime.load(model), self._policy, self._observer)
+        network = f"{model.parent.name}/{model.stem}"
+        return BatchingSession(self._runtime.load(model), self._policy, self._observer, network)
 
     def close(self) -> None:
         """Free every network."""

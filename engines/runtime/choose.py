@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 from engines.runtime import cuda
-from engines.runtime.batching import BatchingRuntime, Observer, Policy
+from engines.runtime.batching import BatchingRuntime, Policy
 from engines.runtime.devices import Device, Kind, Precision
+from engines.runtime.observer import Observer
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.proof import TOLERANCES, ProvingRuntime
 from engines.runtime.runtime import Runtime, RuntimeFailure

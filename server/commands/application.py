@@ -59,6 +59,14 @@ def serve() -> None:
 
 
 @application.command()
+def engine() -> None:
+    """Run the inference engine as a process that servers share (LUNA_ENGINE__ADDRESS at the servers)."""
+    from server.commands.engine import run
+
+    run(load_settings())
+
+
+@application.command()
 def worker() -> None:
     """Run the worker process: upkeep of the stores."""
     from server.commands.worker import run
@@ -90,8 +98,8 @@ def audit(
     raise typer.Exit(run(load_settings(), account, limit))
 
 
-@bench.command()
-def engine(
+@bench.command("engine")
+def bench_engine(
     photo: Annotated[
         list[Path] | None, typer.Option(help="Photograph with a face, may be repeated; public-domain ones if none.")
     ] = None,

@@ -13,6 +13,8 @@ from engines.packs.errors import PackError
 from server.application import NotConfigured, application
 from server.commands.logs import configure
 from server.errors import EngineFailure
+from server.inference.remote import EngineUnreachable
+from server.metrics import PortTaken
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (NotConfigured, PackError, EngineFailure) as error:
+    except (NotConfigured, PackError, EngineFailure, EngineUnreachable, PortTaken) as error:
         sys.exit(str(error))
 
 

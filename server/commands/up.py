@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,12 @@ from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program
 from storage.embedded import CannotPrepare
 from storage.migrate import upgrade
 
+ENGINE_SECONDS = 300
+"""A start loads every network; on a GPU it may first have to build plans."""
+
+SERVER_SECONDS = 90
+"""A start takes seconds, and up to `server.inference.remote.START_SECONDS` more where an engine has to come up."""
+
 _SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
 
 
@@ -46,7 +53,8 @@ def run(settings: Settings) -> int:
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        models.ensure(settings, console)
+        if not settings.engine.address:
+            models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
         asyncio.run(_run(settings, plan, console))
     except (PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
@@ -56,7 +64,7 @@ def run(settings: Settings) -> int:
 
 
 def plan_of(settings: Settings, behind: Backing) -> Plan:
-    """The programs for some settings: database and Redis where they are embedded, servers, worker, Envoy."""
+    """The programs for some settings: database and Redis where they are embedded, engine, servers, worker, Envoy."""
     key = settings.rest.key or SecretStr(secrets.token_urlsafe(32))
     settings = settings.model_copy(update={"rest": settings.rest.model_copy(update={"key": key})})
     login, password = administrator.ensure(settings)
@@ -81,15 +89,19 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             raise ConnectionError(str(error)) from error
 
     ports = [settings.grpc.port + number for number in range(settings.grpc.servers)]
+    shared = settings.engine.shared and not settings.engine.address
+    serving = {**environment, **(_sharing(settings) if shared else {})}
+    engines = (_engine(settings, luna, serving),) if shared else ()
     servers = [
         Program(
             name=f"server-{number}",
             argv=(luna, "serve"),
-            env={**environment, "LUNA_GRPC__PORT": str(port)},
+            env={**serving, "LUNA_GRPC__PORT": str(port), **_metrics(settings, number - 1)},
             before=partial(prepare, port),
             ready=partial(_serving, settings.grpc.host, port),
+            start_seconds=SERVER_SECONDS,
             stop_seconds=settings.grpc.drain_seconds + 5,
-            depends_on=behind.names,
+            depends_on=(*behind.names, *(engine.name for engine in engines)),
         )
         for number, port in enumerate(ports, 1)
     ]
@@ -102,7 +114,35 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         ready=partial(_rest_answers, settings),
         stop_seconds=5,
     )
-    return Plan((*behind.programs, *servers, worker, envoy), login, password)
+    return Plan((*behind.programs, *engines, *servers, worker, envoy), login, password)
+
+
+def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Program:
+    """The engine process that the servers of this machine share."""
+    host, port = settings.engine.host, settings.engine.port
+    return Program(
+        name="engine",
+        argv=(luna, "engine"),
+        env={**environment, **_metrics(settings, settings.grpc.servers)},
+        before=partial(_free, host, port, "LUNA_ENGINE__PORT"),
+        ready=partial(_serving, host, port),
+        start_seconds=ENGINE_SECONDS,
+        stop_seconds=settings.grpc.drain_seconds + 5,
+    )
+
+
+def _sharing(settings: Settings) -> dict[str, str]:
+    """The settings that lead servers to that process. Its secret keeps other users of the machine out."""
+    secret = settings.engine.secret
+    return {
+        "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
+        "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
+    }
+
+
+def _metrics(settings: Settings, number: int) -> dict[str, str]:
+    """The port of one process's metrics, where they are wanted."""
+    return {"LUNA_METRICS__PORT": str(settings.metrics.port + number)} if settings.metrics.port else {}
 
 
 async def _run(settings: Settings, plan: Plan, console: Console) -> None:

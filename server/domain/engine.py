@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.domain.descriptors import Calibration
 from server.domain.vision import DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor, Rect
 
 
@@ -49,6 +50,16 @@ class Engine(Protocol):
     @property
     def descriptor_version(self) -> int:
         """Version of the face descriptors that are made where none is named."""
+        ...
+
+    @property
+    def calibrations(self) -> Mapping[int, Calibration]:
+        """Calibrations that were measured for the installed models, by the version of their descriptors."""
+        ...
+
+    @property
+    def places(self) -> int:
+        """Images that are worked on and kept waiting at the most; further ones are refused."""
         ...
 
     def needs(self, subject: Estimation | str) -> str | None:

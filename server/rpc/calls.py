@@ -72,6 +72,11 @@ def current() -> Call:
     return _current.get()
 
 
+def known() -> Call | None:
+    """The call that this task works on; None outside of calls."""
+    return _current.get(None)
+
+
 def enter(call: Call) -> None:
     """Make a call the current one of this task."""
     _current.set(call)

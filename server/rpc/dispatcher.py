@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from google.protobuf.message import Message
 
+from server.domain import deadline
 from server.domain.audit import AuditTrail, Change, announced
 from server.errors import DeadlineExceeded, Internal, LunaError
 from server.rpc.admission import Admission
@@ -26,6 +28,9 @@ from server.rpc.validation import validate
 
 log = logging.getLogger(__name__)
 
+Told = Callable[[str, str, float], None]
+"""Is told of each call that has ended: full name of the method, name of the gRPC code, seconds."""
+
 
 class Dispatcher:
     """Calls the methods of `luna.v6`.
@@ -35,6 +40,7 @@ class Dispatcher:
         authorizer: tells who calls.
         audit: remembers changes.
         admission: bounds the calls with images; without it there is no bound.
+        told: is told of each call that has ended.
     """
 
     def __init__(
@@ -43,11 +49,13 @@ class Dispatcher:
         authorizer: Authorizer,
         audit: AuditTrail,
         admission: Admission | None = None,
+        told: Told | None = None,
     ) -> None:
         self.methods = methods
-        self._admission = admission or Admission(sys.maxsize)
         self._authorizer = authorizer
         self._audit = audit
+        self._admission = admission or Admission(sys.maxsize)
+        self._told = told
         self._completing: set[asyncio.Task[None]] = set()
 
     async def call(
@@ -65,10 +73,32 @@ class Dispatcher:
         Raises:
             LunaError: whatever went wrong, and nothing else but cancellation.
         """
+        began = time.perf_counter()
+        code = "CANCELLED"
+        try:
+            response = await self._serve(method, request, context, headers, request_id, rest)
+            code = "OK"
+            return response
+        except LunaError as error:
+            code = error.grpc.name
+            raise
+        finally:
+            if self._told is not None:
+                self._told(method.name, code, time.perf_counter() - began)
+
+    async def _serve(
+        self,
+        method: Method,
+        request: Message,
+        context: Context,
+        headers: Mapping[str, str],
+        request_id: str,
+        rest: RestOrigin | None,
+    ) -> Message:
         address = address_of(context, headers, rest)
         try:
             with self._admission.admitted(method):
-                async with asyncio.timeout(context.time_remaining()):
+                async with deadline.within(context.time_remaining()):
                     access = method.access
                     caller = await self._authorizer.caller(headers, access, address)
                     if caller is not None and access is not None:

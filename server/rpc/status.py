@@ -13,8 +13,8 @@ from server.errors import Busy, LunaError
 DOMAIN = "luna"
 
 
-def status_of(error: LunaError, request_id: str) -> grpc.Status:
-    """The status that a call is aborted with."""
+def status_of(error: LunaError, request_id: str, *more: Message) -> grpc.Status:
+    """The status that a call is aborted with; `more` goes to the end of its details."""
     info = error_details_pb2.ErrorInfo(
         reason=error.reason,
         domain=DOMAIN,
@@ -31,6 +31,7 @@ def status_of(error: LunaError, request_id: str) -> grpc.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(float(error.values["retry_after"]) * 1000))
         details.append(_packed(retry))
+    details += map(_packed, more)
     code = code_pb2.Code.Name(code_pb2.Code.ValueType(error.grpc.value))
     status = status_pb2.Status(code=code_pb2.Code.Value(code), message=error.detail, details=details)
     return rpc_status.to_status(status)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from server import settings
 from server.commands.configuration import reference, values
-from server.settings import Access, Grpc, Registration, Rest, Settings
+from server.settings import Access, Engine, Grpc, Registration, Rest, Settings
 
 LUNA = str(Path(sys.executable).with_name("luna"))
 
@@ -141,6 +141,14 @@ def test_secrets_are_hidden_wherever_settings_are_shown(tmp_path: Path) -> None:
     assert "LUNA_ACCESS__ADMIN_PASSWORD" in shown.stdout
     assert "**********" in shown.stdout
     assert secret not in shown.stdout + shown.stderr
+
+
+def test_what_anyone_may_see_of_the_settings_leads_to_no_engine() -> None:
+    engine = Engine.model_validate({"address": "10.0.0.5:50041", "host": "10.0.0.5", "secret": "hunter2"})
+    seen = repr(settings.shown(Settings(engine=engine)))
+    assert "max_queue" in seen
+    assert "10.0.0.5" not in seen
+    assert "hunter2" not in seen
 
 
 @pytest.mark.parametrize(

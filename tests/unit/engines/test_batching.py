@@ -77,8 +77,8 @@ class Noted:
     def __init__(self) -> None:
         self.runs: list[tuple[str, int, list[float], float]] = []
 
-    def ran(self, network: str, rows: int, queued: Sequence[float], computed: float) -> None:
-        self.runs.append((network, rows, list(queued), computed))
+    def ran(self, network: str, rows: int, queued: Sequence[float], seconds: float) -> None:
+        self.runs.append((network, rows, list(queued), seconds))
 
 
 def rows(count: int, width: int = 2, value: float = 1.0) -> dict[str, Tensor]:

@@ -84,16 +84,22 @@ async def test_an_observer_hears_of_the_networks(pack: Pack) -> None:
         def __init__(self) -> None:
             self.networks: set[str] = set()
 
-        def ran(self, network: str, rows: int, queued: Sequence[float], computed: float) -> None:
+        def ran(self, network: str, rows: int, queued: Sequence[float], seconds: float) -> None:
             assert rows == 1 or len(queued) >= 1
-            assert computed > 0
+            assert seconds > 0
             self.networks.add(network)
+
+        def worked(self, kind: str, queued: float, host: float, compute: float) -> None:
+            """No turn is run here."""
+
+        def ended(self, kind: str, result: str) -> None:
+            """No turn is run here."""
 
     heard = Heard()
     engine = DefaultEngine([pack], Engine(), observer=heard)
     await engine.start()
     await engine.close()
-    assert heard.networks >= {packs.PROPOSAL, packs.OUTPUT, packs.DESCRIPTOR}
+    assert heard.networks >= {f"default/{Path(name).stem}" for name in (packs.PROPOSAL, packs.OUTPUT, packs.DESCRIPTOR)}
 
 
 def test_building_plans_without_tensorrt_says_what_to_install(pack: Pack) -> None:

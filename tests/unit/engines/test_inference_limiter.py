@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 
 from engines.limiter import Limiter
+from server.domain.deadline import within
 from server.errors import Busy, Unavailable
 
 
@@ -153,3 +156,64 @@ async def test_closing_lets_running_work_finish_and_refuses_the_rest(gate: Gate)
     await closing
     assert gate.done == [0]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("inference") and gate.running]
+
+
+async def full(limiter: Limiter, gate: Gate, calls: int) -> list[asyncio.Task[int]]:
+    """Let so many calls run or wait, after one that has taken 0.2 s."""
+    await limiter.run(lambda: time.sleep(0.2))
+    tasks = [asyncio.create_task(limiter.run(gate.work(i))) for i in range(calls)]
+    await gate.reaches(limiter.workers)
+    return tasks
+
+
+async def test_a_refused_client_is_told_to_wait_as_long_as_the_queue_will_take(gate: Gate) -> None:
+    limiter = Limiter(1, 20)
+    calls = await full(limiter, gate, 21)
+    assert 20 * 0.2 <= limiter.expected_wait < 20 * 2
+    with pytest.raises(Busy) as refused:
+        await limiter.run(gate.work(99))
+    assert refused.value.values["retry_after"] == str(math.ceil(limiter.expected_wait))
+    gate.open.set()
+    await asyncio.gather(*calls)
+    await limiter.close()
+
+
+async def test_a_call_whose_deadline_would_pass_in_the_queue_is_refused_at_once(gate: Gate) -> None:
+    limiter = Limiter(1, 50)
+    calls = await full(limiter, gate, 11)
+    began = time.perf_counter()
+    with pytest.raises(Busy, match="longer than the request may take"):
+        async with within(0.5):
+            await limiter.run(gate.work(99))
+    assert time.perf_counter() - began < 0.3
+    assert limiter.waiting == 10
+    gate.open.set()
+    await asyncio.gather(*calls)
+    assert 99 not in gate.done
+    await limiter.close()
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+async def test_a_call_that_has_the_time_waits(gate: Gate, seconds: float | None) -> None:
+    limiter = Limiter(1, 50)
+    calls = await full(limiter, gate, 11)
+
+    async def patient() -> int:
+        async with within(seconds):
+            return await limiter.run(gate.work(99))
+
+    waiting = asyncio.create_task(patient())
+    await asyncio.sleep(0.01)
+    assert limiter.waiting == 11
+    gate.open.set()
+    assert await waiting == 99
+    await asyncio.gather(*calls)
+    await limiter.close()
+
+
+async def test_a_short_deadline_is_no_reason_to_refuse_while_a_thread_is_free() -> None:
+    limiter = Limiter(1, 1)
+    await limiter.run(lambda: time.sleep(0.2))
+    async with within(0.1):
+        assert await limiter.run(lambda: 1) == 1
+    await limiter.close()

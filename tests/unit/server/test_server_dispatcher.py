@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from luna.v6 import errors_pb2, faces_pb2, platform_pb2
 
 from server.domain.accounts import AccountType
+from server.domain.deadline import remaining
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
@@ -78,6 +79,14 @@ async def caller() -> Caller:
     return Caller(Dispatcher({}, authorizer, MemoryTrail()), headers)
 
 
+@pytest.fixture
+def told(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float]]:
+    """What the dispatcher tells of the calls that have ended."""
+    told: list[tuple[str, str, float]] = []
+    monkeypatch.setattr(caller.dispatcher, "_told", lambda *one: told.append(one))
+    return told
+
+
 async def test_an_unknown_exception_becomes_internal_and_tells_only_the_request_id(
     caller: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,6 +136,52 @@ async def test_cancellation_is_not_turned_into_an_error(caller: Caller) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_the_end_of_every_call_is_told_with_its_code_and_seconds(
+    caller: Caller, told: list[tuple[str, str, float]]
+) -> None:
+    async def answers(request: object, context: object) -> faces_pb2.Face:
+        await asyncio.sleep(0.05)
+        return faces_pb2.Face()
+
+    async def fails(request: object, context: object) -> None:
+        raise FaceNotFound(face_id=ID)
+
+    async def breaks(request: object, context: object) -> None:
+        raise RuntimeError(SECRET)
+
+    await caller.call(answers)
+    with pytest.raises(FaceNotFound):
+        await caller.call(fails)
+    with pytest.raises(Internal):
+        await caller.call(breaks)
+    with pytest.raises(DeadlineExceeded):
+        await caller.call(answers, seconds=0.01)
+    with pytest.raises(Unauthenticated):
+        await caller.call(answers, known=False)
+    task = asyncio.create_task(caller.call(answers))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [code for _, code, _ in told] == [
+        "OK",
+        "NOT_FOUND",
+        "INTERNAL",
+        "DEADLINE_EXCEEDED",
+        "UNAUTHENTICATED",
+        "CANCELLED",
+    ]
+    assert {method for method, _, _ in told} == {"luna.v6.Faces.GetFace"}
+    assert told[0][2] >= 0.05 > told[1][2]
+
+
+async def test_a_servicer_knows_how_much_time_its_call_has_left(caller: Caller) -> None:
+    async def tells(request: object, context: object) -> faces_pb2.Face:
+        assert remaining() == pytest.approx(5, abs=1)
+        return faces_pb2.Face()
+
+    await caller.call(tells, seconds=5)
 
 
 async def test_a_stranger_is_refused_before_the_request_is_looked_at(caller: Caller) -> None:

@@ -1,0 +1,130 @@
+"""The composition root of the engine: in the server's own process, in another one, and that other one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from luna.engine.v1 import engine_pb2_grpc
+
+from engines.engine import DefaultEngine
+from engines.packs.pack import load
+from engines.vision import descriptor
+from server.inference.guard import SERVICE, Guard
+from server.inference.remote import RemoteEngine
+from server.inference.service import InferenceService
+from server.metrics import Metrics, served
+from server.rpc.options import server_options
+from server.settings import LOOPBACK, Settings
+
+log = logging.getLogger(__name__)
+
+_AROUND = 1 << 20
+"""Bytes around the image in a message between server and engine."""
+
+
+class SecretMissing(Exception):
+    """An engine that other machines reach needs a secret."""
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings, metrics: Metrics) -> AsyncIterator[DefaultEngine | RemoteEngine]:
+    """The engine that the settings choose, started: a shared one where they have its address.
+
+    Raises:
+        PackMissing, PackDamaged: a model pack cannot be used.
+        EngineUnreachable: the shared engine does not answer.
+    """
+    if not settings.engine.address:
+        async with own_engine(settings, metrics) as own:
+            yield own
+        return
+    remote = RemoteEngine(
+        settings.engine,
+        max_message_bytes=settings.grpc.max_message_bytes + _AROUND,
+        aggregate=descriptor.aggregate,
+        asked=metrics.asked,
+    )
+    try:
+        log.info("waiting for the engine at %s", settings.engine.address)
+        await remote.start()
+        yield remote
+    finally:
+        await remote.close()
+
+
+@asynccontextmanager
+async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[DefaultEngine]:
+    """An engine in this process, started.
+
+    Raises:
+        PackMissing, PackDamaged: a model pack cannot be used.
+    """
+    names = dict.fromkeys(settings.engine.packs)
+    packs = [await asyncio.to_thread(load, settings.models_folder, name) for name in names]
+    engine = DefaultEngine(packs, settings.engine, observer=metrics)
+    await engine.start()
+    metrics.watch_queue(lambda: engine.waiting)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+class EngineApplication:
+    """One engine process."""
+
+    def __init__(self, server: grpc.aio.Server, guard: Guard, serving: HealthServicer, port: int) -> None:
+        self._server = server
+        self._guard = guard
+        self._serving = serving
+        self.port = port
+
+    async def start(self) -> None:
+        """Begin to answer calls."""
+        await self._server.start()
+        for name in ("", SERVICE):
+            await self._serving.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """Tell that no call is taken any more, let the running ones end, and stop."""
+        await self._serving.enter_graceful_shutdown()
+        # gRPC's own grace would end with its last second: servers watch the health until the connection is closed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._guard.idle()
+        await self._server.stop(0)
+
+
+@asynccontextmanager
+async def engine_application(settings: Settings) -> AsyncIterator[EngineApplication]:
+    """Build an engine process. It is ready to start, and everything is closed behind it.
+
+    Raises:
+        SecretMissing: other machines would reach it without a secret.
+        PackMissing, PackDamaged: a model pack cannot be used.
+    """
+    host, secret = settings.engine.host, settings.engine.secret
+    if host not in LOOPBACK and not secret:
+        message = (
+            f"LUNA_ENGINE__SECRET is empty: an engine on {host}, which is not loopback, would work for everybody. "
+            "Set it, here and at the servers"
+        )
+        raise SecretMissing(message)
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
+        engine = await stack.enter_async_context(own_engine(settings, metrics))
+        guard = Guard(secret.get_secret_value() if secret else None, engine.descriptor_version)
+        options = server_options(settings.grpc.max_message_bytes + _AROUND)
+        server = grpc.aio.server(interceptors=[guard], options=options)
+        engine_pb2_grpc.add_InferenceServicer_to_server(InferenceService(engine), server)
+        serving = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(serving, server)
+        port = server.add_insecure_port(f"{host}:{settings.engine.port}")
+        yield EngineApplication(server, guard, serving, port)

@@ -1,0 +1,23 @@
+"""Options of gRPC servers and channels: the same at both ends of every connection."""
+
+from __future__ import annotations
+
+METADATA_BYTES = 64 << 10
+"""Largest metadata, the details of an error included."""
+
+PING_MS = 30_000
+"""How often a silent connection is asked whether it is still there."""
+
+
+def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """Options of a server."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        # a second server on the port would take half of the calls unseen
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", PING_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]

@@ -1,0 +1,63 @@
+"""What `luna up` runs: one engine in each server, one engine for all of them, or one of another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.commands.up import plan_of
+from server.settings import Engine, Grpc, Metrics, Settings
+from server.supervisor import Backing, Program
+
+BEHIND = Backing((), "postgresql://somewhere/luna", "redis://somewhere")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def planned(folder: Path, engine: Engine, *, metrics: int = 0) -> dict[str, Program]:
+    settings = Settings(data=folder, engine=engine, grpc=Grpc(servers=2), metrics=Metrics(port=metrics))
+    return {program.name: program for program in plan_of(settings, BEHIND).programs}
+
+
+def of(program: Program, name: str) -> str | None:
+    return (program.env or {}).get(f"LUNA_{name}")
+
+
+def test_without_a_word_each_server_has_an_engine_of_its_own(folder: Path) -> None:
+    programs = planned(folder, Engine())
+    assert set(programs) == {"server-1", "server-2", "worker", "envoy"}
+    assert of(programs["server-1"], "ENGINE__ADDRESS") is None
+    assert of(programs["server-1"], "METRICS__PORT") is None
+
+
+def test_a_shared_engine_starts_before_the_servers_that_are_led_to_it(folder: Path) -> None:
+    programs = planned(folder, Engine(shared=True, port=50999))
+    assert programs["engine"].argv[1:] == ("engine",)
+    secret = of(programs["engine"], "ENGINE__SECRET")
+    assert secret is not None
+    assert len(secret) > 30
+    for name in ("server-1", "server-2"):
+        assert "engine" in programs[name].depends_on
+        assert of(programs[name], "ENGINE__ADDRESS") == "127.0.0.1:50999"
+        assert of(programs[name], "ENGINE__SECRET") == secret
+    assert of(programs["worker"], "ENGINE__SECRET") is None
+    assert not any(secret in " ".join(program.argv) for program in programs.values())
+
+
+def test_the_secret_of_the_settings_is_kept(folder: Path) -> None:
+    engine = Engine.model_validate({"shared": True, "secret": "hunter2"})
+    assert of(planned(folder, engine)["server-2"], "ENGINE__SECRET") == "hunter2"
+
+
+def test_with_the_address_of_an_engine_none_is_started(folder: Path) -> None:
+    assert "engine" not in planned(folder, Engine(shared=True, address="10.0.0.5:50041"))
+
+
+def test_each_process_has_a_port_for_its_metrics(folder: Path) -> None:
+    programs = planned(folder, Engine(shared=True), metrics=9464)
+    ports = [of(programs[name], "METRICS__PORT") for name in ("server-1", "server-2", "engine")]
+    assert ports == ["9464", "9465", "9466"]
