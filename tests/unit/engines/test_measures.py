@@ -385,3 +385,11 @@ def test_checks_name_what_each_of_them_lacks() -> None:
     ):
         assert found[name] == Missing(f"a pack for {word}")
     assert {state.value for state in EyeState} == {"open", "closed", "occluded"}
+
+
+def test_a_large_picture_has_the_background_of_its_small_copy() -> None:
+    small = plain((200, 190, 180))
+    cv2.circle(small, (40, 60), 30, (120, 130, 140), -1)
+    large = np.ascontiguousarray(small.repeat(8, axis=0).repeat(8, axis=1))
+    expected = lightness_and_uniformity(small)
+    assert lightness_and_uniformity(large, 8 * 30, (8 * 160, 8 * 150)) == pytest.approx(expected, abs=0.02)
