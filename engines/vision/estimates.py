@@ -65,14 +65,14 @@ _NEEDS: Mapping[Estimation | str, str] = {
     Estimation.GLASSES: "a model pack for glasses",
     Estimation.GAZE: "a model pack for gaze",
     Estimation.LIVENESS: "a model pack for liveness (liveness)",
-    Estimation.BASIC_ATTRIBUTES: "a model pack for age, gender or ethnicity (gender)",
+    Estimation.BASIC_ATTRIBUTES: "a model pack for age, gender or ethnicity (gender) and LUNA_ENGINE__DEMOGRAPHICS=true",
     Estimation.BODY_DESCRIPTOR: "a model pack for body descriptors (opencv-zoo)",
     Estimation.BODY_BASIC_ATTRIBUTES: "a model pack for the age and gender of bodies",
     Estimation.UPPER_BODY: "a model pack for clothes",
     Estimation.LOWER_BODY: "a model pack for clothes",
     Estimation.ACCESSORIES: "a model pack for accessories",
-    Estimation.PEOPLE_COUNT: "a model pack that finds people (opencv-zoo)",
-    BODIES: "a model pack that finds people (opencv-zoo)",
+    Estimation.PEOPLE_COUNT: "a model pack that finds people (opencv-zoo, people)",
+    BODIES: "a model pack that finds people (opencv-zoo, people)",
 }
 _NEEDS_68 = "the 68-point landmark model (LUNA_ENGINE__LANDMARKS68=true)"
 
