@@ -65,7 +65,7 @@ _NEEDS: Mapping[Estimation | str, str] = {
     Estimation.GLASSES: "a model pack for glasses",
     Estimation.GAZE: "a model pack for gaze",
     Estimation.LIVENESS: "a model pack for liveness (liveness)",
-    Estimation.BASIC_ATTRIBUTES: "a model pack for age, gender or ethnicity (gender) and LUNA_ENGINE__DEMOGRAPHICS=true",
+    Estimation.BASIC_ATTRIBUTES: "a model pack for age or gender (gender) and LUNA_ENGINE__DEMOGRAPHICS=true",
     Estimation.BODY_DESCRIPTOR: "a model pack for body descriptors (opencv-zoo)",
     Estimation.BODY_BASIC_ATTRIBUTES: "a model pack for the age and gender of bodies",
     Estimation.UPPER_BODY: "a model pack for clothes",

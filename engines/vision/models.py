@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.packs.errors import PackDamaged
 from engines.packs.manifest import Task
@@ -15,11 +16,16 @@ from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.vision import adapters, alignment
 from engines.vision.adapters import Adapters, Loading, Networks
 from engines.vision.boxes import squared
+from engines.vision.decoding import Image, Picture
+from engines.vision.headers import Format
 from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.tasks import BodyDetector, BodyEstimator, Describer, FaceDetector, FaceEstimator
+from engines.vision.view import FaceView
 from server.domain.attributes import Ethnicity
 from server.domain.descriptors import BODY_SPECS, SPECS, Specs
 from server.domain.vision import (
+    BODY_HEIGHT,
+    BODY_WIDTH,
     WARP_SIZE,
     Accessories,
     BodyBasicAttributes,
@@ -29,6 +35,7 @@ from server.domain.vision import (
     Liveness,
     LowerBody,
     Mask,
+    Rect,
     UpperBody,
 )
 from server.settings import Engine
@@ -73,7 +80,7 @@ class Models:
     accessories: BodyEstimator[Accessories] | None = None
 
     def warm_up(self, min_face: int) -> None:
-        """Run the networks of faces once and check what they give.
+        """Run the networks once and check what they give.
 
         Raises:
             RuntimeFailure: a network fails or gives something of another shape.
@@ -88,6 +95,46 @@ class Models:
             raise RuntimeFailure(message)
         if not np.allclose(np.linalg.norm(described, axis=1), 1, atol=1e-3):
             raise RuntimeFailure("the descriptor network gives no vectors of unit length")
+        self._try_estimators(grey)
+
+    def _try_estimators(self, grey: Image) -> None:
+        """Run what comes with optional packs once.
+
+        Raises:
+            RuntimeFailure: a network fails, or gives a number that is none.
+        """
+        others = [one for version, one in self.describers.items() if version != self.descriptor_version]
+        for describer in others:
+            _check_finite(describer.describe([grey[:WARP_SIZE, :WARP_SIZE]]), f"descriptors {describer.version}")
+        if self.body_describer is not None:
+            _check_finite(self.body_describer.describe([grey[:BODY_HEIGHT, :BODY_WIDTH]]), "descriptors of bodies")
+        if self.bodies is not None:
+            _check_finite(self.bodies.detect(grey)[0], "people")
+        x1, y1, x2, y2 = (2 * int(value) for value in alignment.CANONICAL_BOX[0])
+        points = 2 * alignment.CANONICAL_POINTS
+        view = FaceView(
+            Picture(grey, Format.PNG, 0),
+            Rect(x1, y1, x2 - x1, y2 - y1),
+            1.0,
+            points,
+            alignment.rectangles(points[None]),
+            np.ascontiguousarray(grey[:WARP_SIZE, :WARP_SIZE]),
+        )
+        for estimator in (self.face_score, self.gender, self.age):
+            if estimator is not None:
+                _check_finite(np.array(estimator.estimate([view])), type(estimator).__name__)
+        if self.emotions is not None:
+            (found,) = self.emotions.estimate([view])
+            _check_finite(np.array(list(found.estimations.values())), "emotions")
+        if self.liveness is not None:
+            (alive,) = self.liveness.estimate([view])
+            _check_finite(np.array([alive.score, alive.quality]), "liveness")
+
+
+def _check_finite(values: npt.NDArray[np.floating], what: str) -> None:
+    if not np.isfinite(values).all():
+        message = f"the network for {what} gives numbers that are none"
+        raise RuntimeFailure(message)
 
 
 def assemble(installed: Sequence[Pack], runtime: Runtime, settings: Engine) -> Models:

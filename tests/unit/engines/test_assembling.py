@@ -24,7 +24,7 @@ from engines.vision.networks.single_shot import SingleShotDetector
 from server.domain.descriptors import BODY_SPECS, SPECS, Descriptor
 from server.domain.engine import Look
 from server.domain.vision import BODIES, Estimation
-from server.errors import BadQuery, FeatureOff, VersionNotEstimated
+from server.errors import BadQuery, EngineFailure, FeatureOff, VersionNotEstimated
 from server.settings import Engine
 
 KNOWN = {
@@ -204,3 +204,13 @@ def test_the_catalogue_has_the_checksums_of_the_files_that_are_at_hand(shared_mo
     listed = {file.sha256: file.size for name in catalogue.names() for file in catalogue.manifest(name).files}
     assert sums
     assert sums.items() <= listed.items()
+
+
+async def test_an_engine_does_not_start_with_a_network_that_gives_no_numbers(pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    constant(tmp_path / "broken" / "fer.onnx", (112, 112), [float("nan")] * 7)
+    model = {"task": "emotions", "adapter": "expression", "files": {"network": "fer.onnx"}}
+    engine = DefaultEngine([pack, made(tmp_path, "broken", [model])], Engine())
+    with pytest.raises(EngineFailure, match="emotions gives numbers that are none"):
+        await engine.start()
+    await engine.close()

@@ -18,8 +18,9 @@ from engines.packs.manifest import Pixels
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.runtime import RuntimeFailure
 from engines.vision import alignment
-from engines.vision.decoding import Format, Image, Picture
+from engines.vision.decoding import Image, Picture
 from engines.vision.detector import Detector
+from engines.vision.headers import Format
 from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.networks import (
     ediffiqa,
