@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from server.domain.attributes import Ethnicity
 from server.domain.checks import CheckName, FaceQuality
+from server.domain.descriptors import Calibration
 from server.domain.engine import Look
 from server.domain.images import only_of_body, only_of_face
 from server.domain.vision import (
@@ -134,6 +135,14 @@ class ScriptedEngine:
     @property
     def descriptor_version(self) -> int:
         return VERSION
+
+    @property
+    def calibrations(self) -> Mapping[int, Calibration]:
+        return {}
+
+    @property
+    def places(self) -> int:
+        return 1000
 
     def needs(self, subject: Estimation | str) -> str | None:
         return "a model pack" if subject in self.off else None

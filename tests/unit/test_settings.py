@@ -63,8 +63,8 @@ def test_packs_that_are_no_names_are_refused(monkeypatch: pytest.MonkeyPatch, te
 
 def test_the_password_of_the_client_commands_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     # they read it from the environment, and some of them read the settings as well
-    monkeypatch.setenv("LUNA_PASSWORD", "secret")
-    assert "secret" not in repr(settings.load())
+    monkeypatch.setenv("LUNA_PASSWORD", "open sesame")
+    assert "open sesame" not in repr(settings.load())
 
 
 @pytest.mark.parametrize("name", ["LUNA_PORT", "LUNA_REST__PROT", "LUNA_NOPE__X", "LUNA_REST_PORT", "LUNA_"])

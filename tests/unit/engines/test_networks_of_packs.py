@@ -300,11 +300,11 @@ def test_yolox_is_read_as_a_slow_loop_reads_it(tmp_path: Path) -> None:
                 half = np.array([np.exp(w), np.exp(h)]) * stride / 2
                 expected.append((float(np.clip(thing * person, 0, 1)), *(centre - half), *(centre + half)))
                 place += 1
-    assert len(boxes) == place == 84
-    expected.sort(key=lambda one: -one[0])
-    np.testing.assert_allclose(scores, [one[0] for one in expected], atol=1e-5)
-    best = [one[1:] for one in expected if one[0] > 0]
-    np.testing.assert_allclose(boxes[: len(best)], best, rtol=1e-4, atol=1e-3)
+    assert place == 84
+    best = sorted((one for one in expected if one[0] > 0), key=lambda one: -one[0])
+    assert 10 < len(best) < 84
+    np.testing.assert_allclose(scores, [one[0] for one in best], atol=1e-5)
+    np.testing.assert_allclose(boxes, [one[1:] for one in best], rtol=1e-4, atol=1e-3)
 
 
 def joined(path: Path, side: int) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from luna.engine.v1 import engine_pb2 as pb
 from luna.engine.v1 import engine_pb2_grpc
 
 from server.domain.deadline import remaining
+from server.domain.descriptors import Calibration
 from server.domain.engine import Engine
 from server.errors import DeadlineExceeded, Internal
 from server.inference.failures import error_of
@@ -33,6 +34,8 @@ class Odd:
     """An engine whose two methods do what no engine should, and tell of the deadline."""
 
     descriptor_version = 1001
+    calibrations: ClassVar[Mapping[int, Calibration]] = {1003: Calibration(20.0, 0.9)}
+    places = 12
 
     def __init__(self) -> None:
         self.left: float | None = None
@@ -102,7 +105,13 @@ async def test_a_call_without_a_deadline_has_that_of_the_settings() -> None:
             await remote.normalise(b"", width=1, height=1)
         assert remote.told == [("normalise", "deadline_exceeded")]  # type: ignore[attr-defined]
     assert odd.left is not None
-    assert 0 < odd.left <= 0.3
+    # gRPC sends whole milliseconds, rounded up
+    assert 0 < odd.left <= 0.31
+
+
+async def test_a_server_learns_calibrations_and_places_of_every_engine() -> None:
+    async with serving(Odd()) as address, remote_of(address) as remote:
+        assert (remote.calibrations, remote.places) == (Odd.calibrations, Odd.places)
 
 
 @pytest.mark.parametrize("sent", [None, b"", b"wrong", b"hunter22", b"\xff\x00"])

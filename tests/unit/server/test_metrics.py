@@ -22,7 +22,7 @@ def told() -> Metrics:
     metrics.answered("luna.v6.Samples.DetectFaces", "OK", 0.2)
     metrics.ended("detect", "ok")
     metrics.worked("detect", 0.01, 0.02, 0.03)
-    metrics.ran("default/descriptor", 5, 0.001, 0.004)
+    metrics.ran("default/descriptor", 5, [0.001], 0.004)
     metrics.asked("detect", "busy", 0.5)
     metrics.watch_queue(lambda: 7)
     return metrics
