@@ -250,7 +250,8 @@ def _polyglot(sources: Sources) -> _Made:
     data = sources.valid(form)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("../../x.sh", "#!/bin/sh\n")
+        # without a date of its own an entry has the time of now
+        packed.writestr(zipfile.ZipInfo("../../x.sh"), "#!/bin/sh\n")
     comment = b"\xff\xfe" + struct.pack(">H", min(len(other), 60_000) + 2) + other[:60_000]
     jpeg = sources.valid("jpeg")
     return sources.random.choice(
