@@ -6,7 +6,7 @@ proposal network scans a pyramid of the image, the refinement and output network
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -68,11 +68,12 @@ class Detector:
 
     def detect(self, image: Image, min_face: int) -> Detections:
         """All faces of an image whose box is about `min_face` pixels or more, best first."""
-        boxes = self._proposed(image, min_face)
+        levels = list(_pyramid(image, _WINDOW / min_face))
+        boxes = self._proposed(image, levels)
         if not len(boxes):
             return NOTHING
         boxes = squared(boxes)
-        answer = self._judge(self._refinement, image, boxes, _REFINEMENT_SIZE)
+        answer = self._judge(self._refinement, (image, *levels), boxes, _REFINEMENT_SIZE)
         scores = answer["probability"][:, 1]
         passed = np.flatnonzero(scores > self._thresholds.refinement)
         boxes, scores = _shifted(boxes[passed], answer["regression"][passed]), scores[passed]
@@ -85,15 +86,15 @@ class Detector:
 
     def examine(self, image: Image, boxes: Boxes) -> Detections:
         """What the output network says of given square boxes, without any threshold, in their order."""
-        answer = self._judge(self._output, image, boxes, _OUTPUT_SIZE)
+        answer = self._judge(self._output, (image,), boxes, _OUTPUT_SIZE)
         size = boxes[:, 2:] - boxes[:, :2]
         points = answer["points"].reshape(-1, 2, 5).transpose(0, 2, 1) * size[:, None] + boxes[:, None, :2]
         return Detections(_shifted(boxes, answer["regression"]), answer["probability"][:, 1], points)
 
-    def _proposed(self, image: Image, min_face: int) -> Boxes:
+    def _proposed(self, image: Image, levels: Sequence[Image]) -> Boxes:
         height, width = image.shape[:2]
         boxes, scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
-        for level in _pyramid(image, _WINDOW / min_face):
+        for level in levels:
             found, probability = self._scan(level)
             if not len(found):
                 continue
@@ -122,9 +123,10 @@ class Detector:
         best = np.argsort(-probability, kind="stable")[:_MAX_PROPOSALS]
         return found[best], probability[best]
 
-    def _judge(self, network: Session, image: Image, boxes: Boxes, size: int) -> dict[str, Tensor]:
+    def _judge(self, network: Session, levels: Sequence[Image], boxes: Boxes, size: int) -> dict[str, Tensor]:
+        """What a network says of boxes in an image, of which smaller copies may be given after it."""
         parts = [
-            network.run({"crops": _scaled(_crops(image, boxes[begin : begin + _BATCH], size))})
+            network.run({"crops": _scaled(_crops(levels, boxes[begin : begin + _BATCH], size))})
             for begin in range(0, len(boxes), _BATCH)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -161,13 +163,23 @@ def _scaled(pixels: npt.NDArray[np.uint8]) -> Tensor:
     return planes
 
 
-def _crops(image: Image, boxes: Boxes, size: int) -> npt.NDArray[np.uint8]:
-    """Square crops [n, size, size, 3]; what lies outside the image is black."""
-    height, width = image.shape[:2]
+def _crops(levels: Sequence[Image], boxes: Boxes, size: int) -> npt.NDArray[np.uint8]:
+    """Square crops [n, size, size, 3] of an image, the first of its `levels`; what lies outside the image is black.
+
+    A crop is cut out of the smallest level in which it still is twice as large as it will be: the area mean of an area
+    mean is one, too, and large faces need not be read pixel by pixel.
+    """
     crops = np.zeros((len(boxes), size, size, 3), np.uint8)
-    low = np.floor(boxes[:, :2]).astype(int)
-    high = np.maximum(np.ceil(boxes[:, 2:]).astype(int), low + 1)
-    for crop, (x1, y1), (x2, y2) in zip(crops, low.tolist(), high.tolist(), strict=True):
+    scales = np.array([[level.shape[1], level.shape[0]] for level in levels], np.float32) / levels[0].shape[1::-1]
+    sides = np.maximum(boxes[:, 2] - boxes[:, 0], 1)
+    choice = (scales.min(axis=1) * sides[:, None] >= 2 * size).sum(axis=1)
+    choice = np.maximum(choice - 1, 0)
+    placed = boxes * np.tile(scales[choice], 2)
+    low = np.floor(placed[:, :2]).astype(int)
+    high = np.maximum(np.ceil(placed[:, 2:]).astype(int), low + 1)
+    for crop, which, (x1, y1), (x2, y2) in zip(crops, choice.tolist(), low.tolist(), high.tolist(), strict=True):
+        image = levels[which]
+        height, width = image.shape[:2]
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
         if left >= right or top >= bottom:
             continue

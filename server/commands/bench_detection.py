@@ -19,6 +19,7 @@ from engines.packs.errors import PackError
 from engines.packs.pack import Pack
 from server.commands import models
 from server.commands.client import complain
+from server.commands.console import console as wide
 from server.domain.engine import Look
 from server.domain.vision import DetectedImage
 from server.errors import InvalidInput, LunaError
@@ -69,7 +70,7 @@ def run(settings: Settings, folder: Path, truth: Path | None, min_faces: Sequenc
     Returns:
         The exit status: 0, or 1 where it could not be measured.
     """
-    console = Console()
+    console = wide()
     try:
         names = images(folder)
         known = read(truth, names) if truth is not None else {}

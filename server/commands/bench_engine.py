@@ -29,6 +29,7 @@ from server.commands.bench_load import Figures, Window, figures, in_tasks, in_th
 from server.commands.bench_reference import BareNetworks, RecordingRuntime, Run
 from server.commands.bench_scenes import NoScene, scenes
 from server.commands.client import Belongings, Client, ClientError, complain
+from server.commands.console import console as wide
 from server.commands.demo_pictures import PicturesMissing
 from server.domain.engine import Look
 from server.domain.vision import Estimation
@@ -91,7 +92,7 @@ def run(
     Returns:
         The exit status: 0, or 1 where it could not be measured.
     """
-    console = Console()
+    console = wide()
     try:
         packs = models.ensure(settings, console)
         results = asyncio.run(_measured(packs, settings, photos, seconds, callers, service, console))

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from server.commands.bench_metrics import Floats, accuracies, allowed, auc, tar_at_far
 from server.commands.client import Belongings, Client, ClientError, complain
+from server.commands.console import console as wide
 
 IN_FLIGHT = 4
 """Batches of images that are worked on at the same time."""
@@ -72,7 +73,7 @@ def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> i
     Returns:
         The exit status: 0, or 1 where it could not be measured.
     """
-    console = Console()
+    console = wide()
     try:
         chosen = limited(read(pairs / "pairs.txt"), limit)
         with Client(target, credentials) as client:

@@ -28,6 +28,7 @@ from server.commands import models
 from server.commands.bench_lfw import BadPairs, Described, Pair, limited, paths, read, report
 from server.commands.bench_metrics import Floats
 from server.commands.client import complain
+from server.commands.console import console as wide
 from server.domain.descriptors import Descriptor
 from server.domain.engine import Look
 from server.domain.vision import DetectedImage
@@ -49,7 +50,7 @@ def run(settings: Settings, pairs: Path, limit: int) -> int:
     Returns:
         The exit status: 0, or 1 where it could not be measured.
     """
-    console = Console()
+    console = wide()
     try:
         chosen = limited(read(pairs / "pairs.txt"), limit)
         packs = models.ensure(settings, console)

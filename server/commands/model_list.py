@@ -13,6 +13,7 @@ from engines.packs.errors import PackError, PackMissing, UnknownPack
 from engines.packs.manifest import Manifest, Model
 from engines.packs.pack import DEFAULT, MANIFEST, load
 from server.commands.client import complain
+from server.commands.console import console as wide
 from server.settings import Settings
 
 
@@ -21,7 +22,7 @@ def run(settings: Settings) -> int:
     table = Table("pack", "state", "tasks", "licence", "size")
     for name in dict.fromkeys((DEFAULT, *catalogue.names(), *installed(settings.models_folder))):
         table.add_row(*_row(settings, name))
-    console = Console()
+    console = wide()
     console.print(table)
     console.print("`luna models show NAME` says more. LUNA_ENGINE__PACKS names the packs that are used, by commas.")
     return 0
