@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 import onnxruntime
-from luna.v6 import images_pb2, samples_pb2
+from luna.v6 import images_pb2, samples_pb2, sdk_pb2
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -41,9 +41,10 @@ ROUNDS = 6
 BATCH = 8
 """Samples of the row that describes."""
 
-BARE, ENGINE, SERVICE = "bare networks", "engine", "gRPC"
+BARE, ENGINE = "bare networks", "engine"
+SERVICE, STORING = "gRPC, nothing kept", "gRPC, samples kept"
 DESCRIPTOR_NETWORK = "descriptor network"
-_COMPARED = {BARE, ENGINE, SERVICE}
+_COMPARED = {BARE, ENGINE, SERVICE, STORING}
 
 Measure = Callable[[int, float], Awaitable[Window]]
 """One window of so many callers and seconds."""
@@ -146,7 +147,7 @@ def table(results: Sequence[Result]) -> Table:
             f"{1000 * found.p99:.1f}",
             "" if one.of_bare is None else f"{one.of_bare:.2f}",
             # through gRPC it would be the client's
-            "" if one.way == SERVICE else f"{1000 * found.processor:.1f}",
+            "" if one.way in {SERVICE, STORING} else f"{1000 * found.processor:.1f}",
             str(found.calls),
         )
         before = one.task
@@ -293,8 +294,17 @@ def _problem(other: Other, call: Callable[[], object]) -> str | None:
 def _service(
     service: tuple[str, tuple[str, str]], pictures: Mapping[int, bytes], callers: Sequence[int]
 ) -> Iterator[list[Row]]:
-    """The same detections through gRPC. The samples that they store are deleted at the end."""
+    """The same detections through gRPC: by /6/sdk's method, which keeps nothing, and by the detector's.
+
+    The samples that the detector stores are deleted at the end.
+    """
     with Client(*service) as client, Belongings(client) as made:
+
+        def look(image: bytes) -> None:
+            request = sdk_pb2.EstimateRequest(
+                images=[images_pb2.ImageInput(data=image)], detect_face=True, estimate_face_descriptor=False
+            )
+            client.call(client.sdk.Estimate, request)
 
         def detect(image: bytes) -> None:
             request = samples_pb2.DetectFacesRequest(images=[images_pb2.ImageInput(data=image)])
@@ -302,8 +312,9 @@ def _service(
                 made.sample(found.face.sample_id)
 
         yield [
-            Row(_named(DETECT, faces), SERVICE, count, partial(_threads, partial(detect, image)))
+            Row(_named(DETECT, faces), way, count, partial(_threads, partial(call, image)))
             for faces, image in pictures.items()
+            for way, call in ((SERVICE, look), (STORING, detect))
             for count in callers
         ]
 

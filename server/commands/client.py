@@ -30,6 +30,7 @@ from luna.v6 import (
     platform_pb2_grpc,
     samples_pb2,
     samples_pb2_grpc,
+    sdk_pb2_grpc,
 )
 from rich.console import Console
 
@@ -111,6 +112,7 @@ class Client:
         )
         self.platform = platform_pb2_grpc.PlatformStub(self._channel)
         self.samples = samples_pb2_grpc.SamplesStub(self._channel)
+        self.sdk = sdk_pb2_grpc.SdkStub(self._channel)
         self.attributes = attributes_pb2_grpc.AttributesStub(self._channel)
         self.faces = faces_pb2_grpc.FacesStub(self._channel)
         self.lists = lists_pb2_grpc.ListsStub(self._channel)

@@ -1,11 +1,12 @@
 """What the service still does, and how quickly it refuses, when ten times as much is asked of it as it can do.
 
-    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1]
+    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1] [--apart]
 
 Starts a service of its own. The peak is that of closed loops with several numbers of callers; then calls are offered at
 a fixed rate, however they are answered. The client runs in another process, but on the same cores: what it and the
 refusals cost is missing from the peak, so that on few cores the ratio is lower than with clients elsewhere. What the
-cores did meanwhile is printed with the result.
+cores did meanwhile is printed with the result. With --apart everything that belongs to the service stays on the first
+half of the cores and the client on the others, as if it were another machine.
 """
 
 from __future__ import annotations
@@ -81,15 +82,31 @@ def measure(service: Service, seconds: float, times: float, console: Console) ->
     )
 
 
+def part(service: Service) -> int:
+    """Give the service the first half of the cores and the client the rest; how many the service has."""
+    cores = sorted(os.sched_getaffinity(0))
+    ours, theirs = cores[: len(cores) // 2], cores[len(cores) // 2 :]
+    assert service.process is not None
+    for process in (service.process.pid, *(one.pid for one in psutil.Process(service.process.pid).children(True))):
+        for thread in psutil.Process(process).threads():
+            os.sched_setaffinity(thread.id, ours)
+    os.sched_setaffinity(0, theirs)
+    return len(ours)
+
+
 def main() -> None:
     """Start a service and measure it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--times", type=float, default=10)
     parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--apart", action="store_true")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    with running(arguments.servers) as service:
+    workers = {"ENGINE__WORKERS": str((os.cpu_count() or 2) // 2)} if arguments.apart else {}
+    with running(arguments.servers, **workers) as service:
+        if arguments.apart:
+            console.print(f"{part(service)} of {os.cpu_count()} cores are the service's, the others the client's")
         console.print(f"server processes {service.pids('server')}, data in {Path(service.data)}")
         measure(service, arguments.seconds, arguments.times, console)
 
