@@ -5,9 +5,13 @@ Thin: each command reads the settings, calls what does the work, and shows what 
 
 from __future__ import annotations
 
+import os
+
 from server.commands.application import application
 
 
 def main() -> None:
     """Run the command line."""
+    # programs are started by exec, so that none goes on with the gRPC of its parent: its care for forks is only noise
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     application()

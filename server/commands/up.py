@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import sys
@@ -96,7 +97,12 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         Program(
             name=f"server-{number}",
             argv=(luna, "serve"),
-            env={**serving, "LUNA_GRPC__PORT": str(port), **_metrics(settings, number - 1)},
+            env={
+                **serving,
+                **_workers(settings),
+                "LUNA_GRPC__PORT": str(port),
+                **_metrics(settings, number - 1),
+            },
             before=partial(prepare, port),
             ready=partial(_serving, settings.grpc.host, port),
             start_seconds=SERVER_SECONDS,
@@ -138,6 +144,13 @@ def _sharing(settings: Settings) -> dict[str, str]:
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
         "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
     }
+
+
+def _workers(settings: Settings) -> dict[str, str]:
+    """How many images each of several servers works on: together one for each core, where nothing else is said."""
+    if settings.engine.workers or settings.engine.device != "cpu":
+        return {}
+    return {"LUNA_ENGINE__WORKERS": str(max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.grpc.servers)))}
 
 
 def _metrics(settings: Settings, number: int) -> dict[str, str]:

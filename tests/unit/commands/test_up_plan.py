@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_without_a_word_each_server_has_an_engine_of_its_own(folder: Path) -> No
     assert set(programs) == {"server-1", "server-2", "worker", "envoy"}
     assert of(programs["server-1"], "ENGINE__ADDRESS") is None
     assert of(programs["server-1"], "METRICS__PORT") is None
+
+
+def test_the_cores_are_shared_out_among_the_servers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5))
+    assert of(planned(folder, Engine())["server-2"], "ENGINE__WORKERS") == "3"
+    assert of(planned(folder, Engine(workers=7))["server-2"], "ENGINE__WORKERS") is None
+    assert of(planned(folder, Engine(device="cuda:0"))["server-2"], "ENGINE__WORKERS") is None
 
 
 def test_a_shared_engine_starts_before_the_servers_that_are_led_to_it(folder: Path) -> None:
