@@ -1,6 +1,6 @@
 """What the service still does, and how quickly it refuses, when ten times as much is asked of it as it can do.
 
-    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1] [--apart]
+    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1] [--apart] [--rest]
 
 Starts a service of its own. The peak is that of closed loops with several numbers of callers; then calls are offered at
 a fixed rate, however they are answered. The client runs in another process, but on the same cores: what it and the
@@ -46,12 +46,13 @@ def milliseconds(taken: dict[str, float]) -> str:
     return ", ".join(f"{name} {1000 * value:.0f}" for name, value in taken.items()) or "none"
 
 
-def measure(service: Service, seconds: float, times: float, console: Console) -> None:
+def measure(service: Service, seconds: float, times: float, console: Console, *, rest: bool) -> None:
     """Measure, and print."""
     account, image = service.account(), picture()
 
     def order(length: float, **load: float) -> Order:
-        return Order(service.target, account.metadata[0][1], image, length, **load)  # type: ignore[arg-type]
+        target = f"127.0.0.1:{service.rest_port}" if rest else service.target
+        return Order(target, account.metadata[0][1], image, length, rest=rest, **load)  # type: ignore[arg-type]
 
     flood(order(1, callers=4))
     peak: Report | None = None
@@ -71,7 +72,7 @@ def measure(service: Service, seconds: float, times: float, console: Console) ->
     serving = sum(state == health_pb2.HealthCheckResponse.SERVING for state in watch.serving)
     console.print(
         f"offered {times * peak.goodput:.0f}/s for {seconds:g} s, sent {report.sent}: {report.results} served, "
-        f"{report.refused} refused, {report.with_retry_info} of them with RetryInfo, others {report.others}\n"
+        f"{report.refused} refused, {report.with_retry_info} of them with the time to wait, others {report.others}\n"
         f"goodput {report.goodput:.1f}/s, {report.goodput / peak.goodput:.2f} of the peak\n"
         f"refusals, ms: {milliseconds(report.refusals)}; served, ms: {milliseconds(report.answers)}\n"
         f"the client was late by, ms: {milliseconds(report.late)}; server {share:.2f} of {os.cpu_count()} cores\n"
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--times", type=float, default=10)
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--rest", action="store_true")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     workers = {"ENGINE__WORKERS": str((os.cpu_count() or 2) // 2)} if arguments.apart else {}
@@ -108,7 +110,7 @@ def main() -> None:
         if arguments.apart:
             console.print(f"{part(service)} of {os.cpu_count()} cores are the service's, the others the client's")
         console.print(f"server processes {service.pids('server')}, data in {Path(service.data)}")
-        measure(service, arguments.seconds, arguments.times, console)
+        measure(service, arguments.seconds, arguments.times, console, rest=arguments.rest)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,18 @@ from luna.v6 import images_pb2, samples_pb2
 from server.commands.bench_load import percentile
 
 METHOD = "/luna.v6.Samples/DetectFaces"
+PATH = "/6/detector"
+TOO_MANY = 429
 SETTLED = 0.3
 """The part of an open loop after which results are counted: until then the queue fills."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: a closed loop of so many callers, or an open loop of so many calls a second."""
+    """What to send: a closed loop of so many callers, or an open loop of so many calls a second.
+
+    `target` is a gRPC port; with `rest` it is an HTTP port, and `connections` are made as they are needed.
+    """
 
     target: str
     authorization: str
@@ -44,11 +49,15 @@ class Order:
     rate: float = 0.0
     connections: int = 4
     deadline: float = 60.0
+    rest: bool = False
 
 
 @dataclass
 class Report:
-    """What came back. Times are in seconds; `goodput` is results in a second while calls were offered."""
+    """What came back. Times are in seconds; `goodput` is results in a second while calls were offered.
+
+    `with_retry_info` are the refusals that tell when to come back: by RetryInfo, or by Retry-After.
+    """
 
     sent: int = 0
     results: int = 0
@@ -74,13 +83,87 @@ def flood(order: Order, seconds: float = 300) -> Report:
     return Report(**json.loads(done.stdout))
 
 
+class _Refused(Exception):
+    """The service is busy, and may have told when to come back."""
+
+    def __init__(self, *, told_when: bool) -> None:
+        super().__init__()
+        self.told_when = told_when
+
+
+class _Failed(Exception):
+    """Something else than a result or a refusal came back."""
+
+
+class _Grpc:
+    """Calls by gRPC, over several connections in turns."""
+
+    def __init__(self, order: Order) -> None:
+        request = samples_pb2.DetectFacesRequest(images=[images_pb2.ImageInput(data=order.image)])
+        self._request = request.SerializeToString()
+        self._metadata = (("authorization", order.authorization),)
+        self._deadline = order.deadline
+        # otherwise the channels of a process would share one connection
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self._channels = [grpc.aio.insecure_channel(order.target, options=options) for _ in range(order.connections)]
+        self._methods = itertools.cycle([channel.unary_unary(METHOD) for channel in self._channels])
+
+    async def open(self) -> None:
+        await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    async def call(self) -> None:
+        try:
+            await next(self._methods)(self._request, metadata=self._metadata, timeout=self._deadline)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise _Refused(told_when=_has_retry_info(error)) from None
+            raise _Failed(f"{error.code().name}: {error.details()}") from None
+
+
+class _Rest:
+    """Calls by HTTP/1.1, each on a connection that is free then, or on a new one."""
+
+    def __init__(self, order: Order) -> None:
+        self._host, _, port = order.target.rpartition(":")
+        self._port = int(port)
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: {order.target}\r\nAuthorization: {order.authorization}\r\n"
+            f"Content-Type: image/jpeg\r\nContent-Length: {len(order.image)}\r\n\r\n"
+        )
+        self._request = head.encode() + order.image
+        self._deadline = order.deadline
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def open(self) -> None:
+        """Connections are made as they are needed."""
+
+    async def close(self) -> None:
+        for _, writer in self._free:
+            writer.close()
+
+    async def call(self) -> None:
+        async with asyncio.timeout(self._deadline):
+            reader, writer = self._free.pop() if self._free else await asyncio.open_connection(self._host, self._port)
+            writer.write(self._request)
+            await writer.drain()
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            await reader.readexactly(int(headers["content-length"]))
+        self._free.append((reader, writer))
+        code = int(status.split()[1])
+        if code == TOO_MANY:
+            raise _Refused(told_when="retry-after" in headers)
+        if code >= 300:
+            raise _Failed(str(code))
+
+
 class _Flood:
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._request = samples_pb2.DetectFacesRequest(
-            images=[images_pb2.ImageInput(data=order.image)]
-        ).SerializeToString()
-        self._metadata = (("authorization", order.authorization),)
+        self._way: _Grpc | _Rest
         self._ended: list[float] = []
         self._answers: list[float] = []
         self._refusals: list[float] = []
@@ -89,14 +172,12 @@ class _Flood:
 
     async def run(self) -> Report:
         order = self._order
-        # otherwise the channels of a process would share one connection
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [grpc.aio.insecure_channel(order.target, options=options) for _ in range(order.connections)]
-        methods = [channel.unary_unary(METHOD) for channel in channels]
-        await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        # channels belong to the loop that runs when they are made
+        self._way = _Rest(order) if order.rest else _Grpc(order)
+        await self._way.open()
         begin = time.perf_counter()
-        late = await (self._open(methods, begin) if order.rate else self._closed(methods, begin))
-        await asyncio.gather(*(channel.close() for channel in channels))
+        late = await (self._open(begin) if order.rate else self._closed(begin))
+        await self._way.close()
         first = begin + (SETTLED * order.seconds if order.rate else 0)
         last = begin + order.seconds
         counted = sum(first <= ended <= last for ended in self._ended)
@@ -114,37 +195,33 @@ class _Flood:
             late=_told(late),
         )
 
-    async def _closed(self, methods: Sequence[grpc.aio.UnaryUnaryMultiCallable], begin: float) -> list[float]:
-        async def repeat(method: grpc.aio.UnaryUnaryMultiCallable) -> None:
+    async def _closed(self, begin: float) -> list[float]:
+        async def repeat() -> None:
             while time.perf_counter() < begin + self._order.seconds:
-                await self._call(method)
+                await self._call()
 
-        await asyncio.gather(*(repeat(methods[number % len(methods)]) for number in range(self._order.callers)))
+        await asyncio.gather(*(repeat() for _ in range(self._order.callers)))
         return []
 
-    async def _open(self, methods: Sequence[grpc.aio.UnaryUnaryMultiCallable], begin: float) -> list[float]:
+    async def _open(self, begin: float) -> list[float]:
         late: list[float] = []
         async with asyncio.TaskGroup() as group:
-            for number, method in zip(
-                range(round(self._order.rate * self._order.seconds)), itertools.cycle(methods), strict=False
-            ):
+            for number in range(round(self._order.rate * self._order.seconds)):
                 due = begin + number / self._order.rate
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 late.append(time.perf_counter() - due)
-                group.create_task(self._call(method))
+                group.create_task(self._call())
         return late
 
-    async def _call(self, method: grpc.aio.UnaryUnaryMultiCallable) -> None:
+    async def _call(self) -> None:
         began = time.perf_counter()
         try:
-            await method(self._request, metadata=self._metadata, timeout=self._order.deadline)
-        except grpc.aio.AioRpcError as error:
-            taken = time.perf_counter() - began
-            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                self._others[f"{error.code().name}: {error.details()}"] += 1
-                return
-            self._refusals.append(taken)
-            self._with_retry_info += _has_retry_info(error)
+            await self._way.call()
+        except _Refused as refused:
+            self._refusals.append(time.perf_counter() - began)
+            self._with_retry_info += refused.told_when
+        except (_Failed, OSError, EOFError, TimeoutError) as failed:
+            self._others[f"{type(failed).__name__}: {failed}"] += 1
         else:
             self._ended.append(time.perf_counter())
             self._answers.append(self._ended[-1] - began)
