@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from server.errors import (
+    Busy,
     DeadlineExceeded,
     GrpcCode,
     Internal,
@@ -28,11 +31,15 @@ from server.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from server.rpc.admission import RETRY_AFTER, takes_images
 from server.settings import Settings
 
 WORKERS = 2
 """Threads of Envoy: one serves some thousand requests a second, more than a server process does."""
 
+
+MOST_CALLS = 1024
+"""Calls without images at a time that Envoy hands on; Envoy's own default."""
 
 PLACEHOLDER = "REQUEST_ID"
 """What the script puts the id of the request in place of."""
@@ -67,6 +74,7 @@ def render(
     ports: Sequence[int],
     folder: Path,
     *,
+    images: int,
     upstream: str = "",
     workers: int = WORKERS,
 ) -> Edge:
@@ -77,6 +85,7 @@ def render(
         services: the services of `luna.v6` that the servers have.
         ports: one for each server process.
         folder: where the files go.
+        images: calls with images that all servers together take at a time; Envoy refuses further ones with 429.
         upstream: host of the servers; empty is that of the settings, or loopback where they serve every address.
         workers: Envoy's threads.
 
@@ -87,6 +96,7 @@ def render(
         message = "the edge needs at least one server"
         raise ValueError(message)
     host = upstream or _reachable(settings.grpc.host)
+    services = tuple(services)
     facade = facade_set(services)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in ("envoy.yaml", "response.lua", "facade.pb", "admin.address")}
@@ -105,12 +115,16 @@ def render(
         key=settings.rest.key.get_secret_value() if settings.rest.key is not None else "",
         grpc_timeout=f"{int(timeout * 1000)}m",
         replies=_replies(largest),
+        busy=Busy(message="too many calls with images are in progress", retry_after=RETRY_AFTER),
         other_reply=Internal(request_id="%REQ(luna-request-id)%").body(),
         script=str(files["response.lua"].resolve()),
         descriptors=str(files["facade.pb"].resolve()),
         services=facade_names(facade),
         max_body_bytes=largest,
         max_response_bytes=settings.grpc.max_message_bytes,
+        image_paths=_image_paths(services),
+        most_images=images,
+        most_calls=MOST_CALLS,
         discovery="STATIC" if _is_address(host) else "STRICT_DNS",
         upstream=host,
         ports=list(ports),
@@ -126,6 +140,16 @@ def render(
         "--disable-hot-restart",
     )
     return Edge(folder, files["envoy.yaml"], files["admin.address"], arguments)
+
+
+def _image_paths(services: Iterable[ServiceDescriptor]) -> str:
+    """A regular expression (RE2) for the paths of all methods that take images by POST."""
+    paths = []
+    for method in (method for service in services for method in service.methods if takes_images(method.input_type)):
+        path = method.GetOptions().Extensions[annotations_pb2.http].post
+        if path:
+            paths.append(re.sub(r"\{[^}]*\}", "[^/]+", path))
+    return rf"(?:{'|'.join(sorted(paths))})"
 
 
 def _templates() -> Environment:

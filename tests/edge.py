@@ -242,7 +242,7 @@ async def envoy(ports: list[int], *, timeout_seconds: float = 10, key: str | Non
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
     settings = Settings(rest=rest, grpc=Grpc(max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", workers=1)
+        files = render(settings, services(), ports, Path(folder) / "edge", images=100, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:

@@ -112,7 +112,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         for number, port in enumerate(ports, 1)
     ]
     worker = Program(name="worker", argv=(luna, "worker"), env=environment, depends_on=(servers[0].name,))
-    files = edge.render(settings, SERVICES.values(), ports, settings.data / "envoy")
+    files = edge.render(settings, SERVICES.values(), ports, settings.data / "envoy", images=_places(settings))
     envoy = Program(
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),
@@ -144,6 +144,13 @@ def _sharing(settings: Settings) -> dict[str, str]:
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
         "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
     }
+
+
+def _places(settings: Settings) -> int:
+    """Images that all engines of this machine work on and keep waiting."""
+    engines = 1 if settings.engine.shared or settings.engine.address else settings.grpc.servers
+    workers = settings.engine.workers or math.ceil(len(os.sched_getaffinity(0)) / engines)
+    return engines * (workers + settings.engine.max_queue)
 
 
 def _workers(settings: Settings) -> dict[str, str]:

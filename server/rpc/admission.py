@@ -16,7 +16,7 @@ from server.errors import Busy
 from server.rpc.methods import Method
 
 RETRY_AFTER = 1
-"""Seconds that a refused client is told to wait."""
+"""Seconds that a refused client is told to wait; Envoy tells the same (`gateway.edge`)."""
 
 
 class Admission:
@@ -51,11 +51,12 @@ class Admission:
 
     def _bounds(self, method: Method) -> bool:
         if method.name not in self._known:
-            self._known[method.name] = _takes_images(method.input)
+            self._known[method.name] = takes_images(method.input)
         return self._known[method.name]
 
 
-def _takes_images(request: Descriptor) -> bool:
+def takes_images(request: Descriptor) -> bool:
+    """True for requests that may bring images: those with a field of them."""
     return any(
         field.message_type is not None and field.message_type.full_name == ImageInput.DESCRIPTOR.full_name
         for field in request.fields

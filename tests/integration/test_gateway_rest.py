@@ -14,11 +14,12 @@ import grpc
 import msgpack
 import pytest
 import pytest_asyncio
+import yaml
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from luna.v6 import attributes_pb2, faces_pb2, lists_pb2, matcher_pb2, samples_pb2
 
-from gateway.edge import render
+from gateway.edge import MOST_CALLS, render
 from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
 from server.rpc.calls import Context, current
@@ -59,11 +60,29 @@ def rest(running: Rest) -> Rest:
 
 
 def test_envoy_accepts_the_rendered_configuration(tmp_path: Path) -> None:
-    edge = render(Settings(), services(), [50051, 50052], tmp_path / "edge")
+    edge = render(Settings(), services(), [50051, 50052], tmp_path / "edge", images=100)
     done = subprocess.run([*edge.argv(ENVOY), "--mode", "validate"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    again = render(Settings(), services(), [50051, 50052], tmp_path / "again")
+    again = render(Settings(), services(), [50051, 50052], tmp_path / "again", images=100)
     assert (edge.folder / "facade.pb").read_bytes() == (again.folder / "facade.pb").read_bytes()
+
+
+def test_calls_with_images_and_no_others_are_bounded_at_the_edge(tmp_path: Path) -> None:
+    edge = render(Settings(), services(), [50051], tmp_path, images=77)
+    config = yaml.safe_load(edge.config.read_text())["static_resources"]
+    most = {
+        cluster["name"]: cluster["circuit_breakers"]["thresholds"][0]["max_requests"] for cluster in config["clusters"]
+    }
+    assert most == {"servers": MOST_CALLS, "images": 77}
+    manager = config["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    (bounded,) = (
+        route["match"]["safe_regex"]["regex"] for route in routes if route.get("route", {}).get("cluster") == "images"
+    )
+    for path in ("/6/detector", "/6/sdk", "/6/iso", "/6/liveness"):
+        assert re.fullmatch(bounded, path)
+    for path in ("/6/images", "/6/samples/faces", "/6/extractor", "/6/detector/", "/6/sdkx", "/6/matcher/faces"):
+        assert not re.fullmatch(bounded, path)
 
 
 async def test_a_response_has_its_members_and_no_trace_of_grpc(rest: Rest) -> None:

@@ -152,7 +152,10 @@ class _Rest:
             status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             await reader.readexactly(int(headers["content-length"]))
-        self._free.append((reader, writer))
+        if headers.get("connection") == "close":
+            writer.close()
+        else:
+            self._free.append((reader, writer))
         code = int(status.split()[1])
         if code == TOO_MANY:
             raise _Refused(told_when="retry-after" in headers)

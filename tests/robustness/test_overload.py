@@ -32,21 +32,23 @@ def image() -> bytes:
     return cv2.imencode(".jpg", skimage.data.astronaut()[:, :, ::-1])[1].tobytes()
 
 
-def order(service: Service, account: Account, image: bytes, seconds: float, **load: float) -> Order:
-    return Order(service.target, account.metadata[0][1], image, seconds, **load)  # type: ignore[arg-type]
-
-
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("rest", [False, True], ids=["gRPC", "REST"])
 def test_what_is_too_much_is_refused_with_the_time_to_wait_and_all_else_is_served(
-    service: Service, account: Account, image: bytes
+    service: Service, account: Account, image: bytes, rest: bool
 ) -> None:
+    target = f"127.0.0.1:{service.rest_port}" if rest else service.target
+
+    def order(seconds: float, **load: float) -> Order:
+        return Order(target, account.metadata[0][1], image, seconds, rest=rest, **load)  # type: ignore[arg-type]
+
     before = service.pids("server")
-    flood(order(service, account, image, 0.5, callers=4))
-    capacity = flood(order(service, account, image, CAPACITY_SECONDS, callers=8))
+    flood(order(0.5, callers=4))
+    capacity = flood(order(CAPACITY_SECONDS, callers=8))
     assert (capacity.refused, capacity.others) == (0, {})
 
     with watching(service, account, image) as watch:
-        report = flood(order(service, account, image, FLOOD_SECONDS, rate=max(60, TIMES * capacity.goodput)))
+        report = flood(order(FLOOD_SECONDS, rate=max(60, TIMES * capacity.goodput)))
 
     assert report.others == {}
     assert report.results > 0
@@ -62,7 +64,7 @@ def test_what_is_too_much_is_refused_with_the_time_to_wait_and_all_else_is_serve
     assert all(retry is not None and int(retry) >= 1 for status, retry in watch.detector if status == 429)
 
     assert service.pids("server") == before
-    after = flood(order(service, account, image, 0.5, callers=4))
+    after = flood(order(0.5, callers=4))
     assert (after.refused, after.others) == (0, {})
     answer = requests.post(
         f"{service.rest}/6/detector",
