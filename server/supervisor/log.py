@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 LARGEST = 16 << 20
-"""Bytes; a log that is larger when its program starts is put aside, and the one put aside before is dropped."""
+"""Bytes; a log that is larger is put aside, and the one put aside before is dropped."""
 
 TAIL_BYTES = 8192
 TAIL_LINES = 20
@@ -27,6 +28,19 @@ class Log:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._start = os.fstat(handle).st_size
         return handle
+
+    def trim(self) -> None:
+        """Put a log that has become too large aside while its program goes on writing; a line or two may be lost.
+
+        Decoders write a warning of their own for each broken image, so that strangers could fill the disk.
+        """
+        if not self.path.exists() or self.path.stat().st_size <= LARGEST:
+            return
+        # the program keeps its descriptor, which appends: the file has to stay the same one
+        shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
+        self.path.with_suffix(".log.1").chmod(0o600)
+        os.truncate(self.path, 0)
+        self._start = 0
 
     def tail(self) -> str:
         """The last lines since the last start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ from server.supervisor.keeper import Keeper
 from server.supervisor.lock import FolderLock
 from server.supervisor.log import Log
 from server.supervisor.program import Event, Program
+
+_log = logging.getLogger(__name__)
+
+TRIM_SECONDS = 15.0
+"""How often logs that have become too large are looked for."""
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,7 +53,8 @@ class Supervisor:
         self._folder = folder.expanduser().resolve()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._keepers = {one.name: Keeper(one, Log(self._folder / "logs", one.name), listener) for one in programs}
+        self._logs = {one.name: Log(self._folder / "logs", one.name) for one in programs}
+        self._keepers = {one.name: Keeper(one, self._logs[one.name], listener) for one in programs}
         self._dependants = _dependants(programs)
 
     def stop(self) -> None:
@@ -70,11 +77,12 @@ class Supervisor:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FolderLock(self._folder), self._signals(signals):
             tasks = {name: asyncio.create_task(self._keep(keeper)) for name, keeper in self._keepers.items()}
-            others = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._announce())]
+            stopping = asyncio.create_task(self._stop.wait())
+            others = [asyncio.create_task(self._announce()), asyncio.create_task(self._trim_logs())]
             try:
-                await asyncio.wait((*tasks.values(), others[0]), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((*tasks.values(), stopping), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for other in others:
+                for other in (stopping, *others):
                     other.cancel()
                 failures = await self._shut_down(tasks)
             if failures:
@@ -89,6 +97,15 @@ class Supervisor:
         for keeper in self._keepers.values():
             await keeper.up.wait()
         self.up.set()
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_SECONDS)
+            for log in self._logs.values():
+                try:
+                    await asyncio.to_thread(log.trim)
+                except OSError as error:
+                    _log.warning("%s cannot be put aside: %s", log.path, error)
 
     async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> list[BaseException]:
         """End every program after those that depend on it; what had failed before is returned."""

@@ -35,3 +35,23 @@ def test_a_log_is_continued_until_it_is_too_large(tmp_path, monkeypatch):
     write(log, b"three\n")
     assert log.path.read_bytes() == b"three\n"
     assert (tmp_path / "x.log.1").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_log_that_grows_too_large_is_put_aside_under_the_program_that_writes_it(tmp_path, monkeypatch):
+    log = Log(tmp_path, "x")
+    monkeypatch.setattr("server.supervisor.log.LARGEST", 7)
+    handle = log.open()
+    os.write(handle, b"one\n")
+    log.trim()
+    assert log.path.read_bytes() == b"one\n"
+    os.write(handle, b"two\nthree\n")
+    log.trim()
+    os.write(handle, b"four\n")
+    os.close(handle)
+    assert log.path.read_bytes() == b"four\n"
+    assert log.tail() == "four"
+    aside = tmp_path / "x.log.1"
+    assert aside.read_bytes() == b"one\ntwo\nthree\n"
+    assert aside.stat().st_mode & 0o777 == 0o600
+    log.path.unlink()
+    log.trim()

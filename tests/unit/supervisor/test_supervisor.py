@@ -74,6 +74,18 @@ async def test_programs_start_after_those_they_depend_on_and_stop_before_them(ru
     assert order.index((Happening.STOPPED, "server")) < order.index((Happening.STOPPING, "database"))
 
 
+async def test_the_log_of_a_program_that_writes_without_end_stays_small(running, events, monkeypatch, tmp_path):
+    monkeypatch.setattr("server.supervisor.log.LARGEST", 10_000)
+    monkeypatch.setattr("server.supervisor.supervisor.TRIM_SECONDS", 0.05)
+    async with running([shell("talker", "while :; do echo a line of the log; done")]):
+        await events.until(Happening.STARTED, "talker")
+        deadline = time.monotonic() + 20
+        while not (aside := list(tmp_path.rglob("talker.log.1"))):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+    assert aside[0].read_bytes().startswith(b"a line of the log\n")
+
+
 async def test_a_program_that_ends_is_started_again_with_a_growing_pause(running, events, monkeypatch):
     monkeypatch.setattr("server.supervisor.keeper.SETTLED_SECONDS", 0.0)
     async with running([Program("worker", SLEEP)]):
