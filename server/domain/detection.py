@@ -27,6 +27,9 @@ from server.domain.samples import Sample, SampleStore, SampleType
 from server.domain.vision import DetectedFace, Estimation
 from server.errors import LunaError
 
+_SWITCHES = {Estimation.LANDMARKS68: "detect_landmarks68"}
+"""What the detector calls an estimation that other methods call otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionWish:
@@ -98,7 +101,8 @@ class Detection:
         """
         # what a face is filtered by is needed also where the caller does not want to see it
         made = wish.estimations | needed(wish.limits)
-        require(self._images.engine, made - NOT_OF_SAMPLES if wish.samples_given else made)
+        asked = made - NOT_OF_SAMPLES if wish.samples_given else made
+        require(self._images.engine, asked, switches=_SWITCHES)
 
         async def one(source: ImageSource) -> ImageResult:
             return await self._image(account_id, reads, source, wish, made)

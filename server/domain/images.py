@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -111,8 +112,20 @@ def only_of_body(body: DetectedBody, estimations: frozenset[Estimation]) -> Dete
     return replace(body, **{one.name.lower(): None for one in others})  # type: ignore[arg-type]
 
 
-def require(engine: Engine, estimations: Iterable[Estimation], *, bodies: bool = False) -> None:
+def require(
+    engine: Engine,
+    estimations: Iterable[Estimation],
+    *,
+    bodies: bool = False,
+    switches: Mapping[Estimation | str, str] = MappingProxyType({}),
+) -> None:
     """Hold a call to what is served.
+
+    Args:
+        engine: what serves.
+        estimations: what is wanted.
+        bodies: bodies are looked for.
+        switches: names of the switches that the caller knows by other names than `engine.feature`.
 
     Raises:
         FeatureOff: an estimation, or finding bodies, is not served; the error names the first by its name.
@@ -120,7 +133,7 @@ def require(engine: Engine, estimations: Iterable[Estimation], *, bodies: bool =
     subjects: list[Estimation | str] = [*([BODIES] if bodies else []), *sorted(estimations, key=lambda e: e.value)]
     for subject in subjects:
         if (needs := engine.needs(subject)) is not None:
-            raise FeatureOff(feature=feature(subject), needs=needs)
+            raise FeatureOff(feature=switches.get(subject, feature(subject)), needs=needs)
 
 
 class Images:

@@ -188,3 +188,10 @@ async def test_what_is_not_estimated_of_samples_is_neither_made_nor_filtered_by(
     assert result.sample
     assert result.faces[0].face.head_pose is None
     assert result.faces[0].face.emotions is not None
+
+
+async def test_a_switch_that_the_detector_names_in_its_own_way_is_refused_by_that_name() -> None:
+    engine = ScriptedEngine({}, off=frozenset({Estimation.LANDMARKS68}))
+    wish = DetectionWish(estimations=frozenset({Estimation.LANDMARKS68}))
+    with pytest.raises(FeatureOff, match="'detect_landmarks68'"):
+        await detection(engine).detect(ACCOUNT, ALL, [ImageSource("a.jpg", data=b"image")], wish)
