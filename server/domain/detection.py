@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,7 +27,7 @@ from server.domain.samples import Sample, SampleStore, SampleType
 from server.domain.vision import DetectedFace, Estimation
 from server.errors import LunaError
 
-_SWITCHES = {Estimation.LANDMARKS68: "detect_landmarks68"}
+_SWITCHES: Mapping[Estimation | str, str] = {Estimation.LANDMARKS68: "detect_landmarks68"}
 """What the detector calls an estimation that other methods call otherwise."""
 
 
