@@ -59,7 +59,7 @@ class DefaultEngine:
         self._given = runtime
         self._runtime: Runtime | None = None
         self._observer = observer
-        self._limiter = Limiter(settings.workers or _cores(), settings.max_queue)
+        self._limiter = Limiter(settings.at_once(_cores()), settings.max_queue)
         self._pipeline: Pipeline | None = None
         self._version: int | None = None
 

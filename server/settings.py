@@ -124,7 +124,9 @@ class Engine(Group):
         0, ge=0, le=1000, description="How long a network's call waits for others to join its batch; meant for GPUs."
     )
     streams: int = Field(2, ge=1, le=16, description="Runs of one network at the same time on a GPU.")
-    workers: int = Field(0, ge=0, description="Images worked on at the same time; 0 is one for each core.")
+    workers: int = Field(
+        0, ge=0, description="Images worked on at the same time; 0 is one for each core, four with a GPU."
+    )
     max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
     min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
@@ -160,6 +162,10 @@ class Engine(Group):
         None, description="What a shared engine and its servers know; needed where the engine is not on loopback."
     )
     timeout_seconds: float = Field(60, gt=0, description="Longest wait for an answer of a shared engine.")
+
+    def at_once(self, cores: int) -> int:
+        """Images worked on at the same time on so many cores. Threads sleep while a GPU computes, so there are more."""
+        return self.workers or (cores if self.device == "cpu" else 4 * cores)
 
 
 class Access(Group):

@@ -149,8 +149,8 @@ def _sharing(settings: Settings) -> dict[str, str]:
 def _places(settings: Settings) -> int:
     """Images that all engines of this machine work on and keep waiting."""
     engines = 1 if settings.engine.shared or settings.engine.address else settings.grpc.servers
-    workers = settings.engine.workers or math.ceil(len(os.sched_getaffinity(0)) / engines)
-    return engines * (workers + settings.engine.max_queue)
+    cores = math.ceil(len(os.sched_getaffinity(0)) / engines)
+    return engines * (settings.engine.at_once(cores) + settings.engine.max_queue)
 
 
 def _workers(settings: Settings) -> dict[str, str]:
