@@ -61,6 +61,11 @@ def test_packs_that_are_no_names_are_refused(monkeypatch: pytest.MonkeyPatch, te
         settings.load()
 
 
+def test_a_gpu_is_given_more_images_at_a_time_than_there_are_cores() -> None:
+    assert [Engine(device=one).at_once(8) for one in ("cpu", "cuda:0", "tensorrt:1")] == [8, 32, 32]
+    assert Engine(device="cuda:0", workers=5).at_once(8) == 5
+
+
 def test_the_password_of_the_client_commands_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     # they read it from the environment, and some of them read the settings as well
     monkeypatch.setenv("LUNA_PASSWORD", "open sesame")
