@@ -15,7 +15,6 @@ from engines.packs.manifest import Task
 from engines.packs.pack import Pack
 from engines.runtime.batching import BatchingRuntime, Policy
 from engines.runtime.choose import choose
-from engines.runtime.measured import MeasuredRuntime
 from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.turn import EngineObserver, Turn, reporting
 from engines.vision import descriptor
@@ -196,16 +195,15 @@ class DefaultEngine:
         return descriptor.aggregate(descriptors)
 
     def _load(self) -> Pipeline:
-        self._runtime = self._measured()
+        self._runtime = self._chosen()
         models = assemble(self._installed, self._runtime, self._settings)
         models.warm_up(self._settings.min_face)
         return Pipeline(models, self._settings)
 
-    def _measured(self) -> Runtime:
+    def _chosen(self) -> Runtime:
         if self._given is not None:
-            policy = Policy(max_batch=self._settings.max_batch)
-            return MeasuredRuntime(BatchingRuntime(self._given, policy, self._observer))
-        return MeasuredRuntime(choose(self._settings, self._installed[0].folder.parent, self._observer))
+            return BatchingRuntime(self._given, Policy(max_batch=self._settings.max_batch), self._observer)
+        return choose(self._settings, self._installed[0].folder.parent, self._observer)
 
     def _check(self, estimations: frozenset[Estimation], *, bodies: bool = False) -> None:
         subjects: list[Estimation | str] = [one for one in Estimation if one in estimations]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from engines.runtime.measured import spending
 from engines.runtime.observer import Observer
+from engines.runtime.spending import spending
 from server.errors import LunaError
 
 T = TypeVar("T")

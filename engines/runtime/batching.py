@@ -29,6 +29,7 @@ from engines.runtime.runtime import (
     joined,
     rows_of,
 )
+from engines.runtime.spending import spend
 
 log = logging.getLogger(__name__)
 
@@ -122,26 +123,34 @@ class BatchingSession:
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Every output by its name, computed together with the rows of other callers.
 
-        A batch that fails is run again call by call, so that a failure reaches the caller whose input it is.
+        A batch that fails is run again call by call, so that a failure reaches the caller whose input it is. The time
+        counts as spent by the caller's thread (`engines.runtime.spending`), the wait for a batch included.
 
         Raises:
             RuntimeFailure: as the session raises it for these inputs alone.
         """
+        began = time.monotonic()
+        try:
+            return self._run(inputs, began)
+        finally:
+            spend(time.monotonic() - began)
+
+    def close(self) -> None:
+        """Free the network."""
+        self._session.close()
+
+    def _run(self, inputs: Tensors, arrived: float) -> dict[str, Tensor]:
         if self._through:
-            return self._session.run(inputs) if self._observer is None else self._alone(inputs, time.monotonic())
+            return self._session.run(inputs) if self._observer is None else self._alone(inputs, arrived)
         rows = rows_of(self._session, inputs)
         shape = tuple(inputs[name].shape[1:] for name in self._names)
-        call = _Call({name: inputs[name] for name in self._names}, rows, shape, time.monotonic())
+        call = _Call({name: inputs[name] for name in self._names}, rows, shape, arrived)
         if self._leads(call):
             self._lead(call)
         if call.answer is not None:
             return call.answer
         # a call that has neither was to be served by a thread that is being ended
         raise call.failure or RuntimeFailure(f"{self.name} was interrupted")
-
-    def close(self) -> None:
-        """Free the network."""
-        self._session.close()
 
     def _leads(self, call: _Call) -> bool:
         """True where a caller has a slot and must lead; False where its call has been served by another."""

@@ -13,6 +13,7 @@ import numpy as np
 from engines.vision import alignment, descriptor, expression, iris, pose, quality
 from engines.vision.boxes import squared
 from engines.vision.expression import rounded
+from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.measures.measured import measured
 from engines.vision.models import Models
 from engines.vision.view import BodyView, FaceView
@@ -107,12 +108,11 @@ class Estimates:
     def of_faces(
         self, views: Sequence[FaceView], faces: Sequence[DetectedFace], wanted: frozenset[Estimation]
     ) -> list[DetectedFace]:
-        """The faces with what is wanted of them. Networks see all faces as one batch."""
+        """The faces of one picture with what is wanted of them. Networks see all faces as one batch."""
         asked = wanted
         wanted = wanted.union(*(_BEHIND.get(one, frozenset()) for one in wanted))
         if self._models.landmarks68 and wanted & _USES_68:
-            predict = self._models.landmarks68.predict
-            views = [replace(view, points68=predict(view.image, view.region)[0]) for view in views]
+            views = self._with_points68(views, self._models.landmarks68)
         found = [dict(self._geometry(view, wanted)) for view in views]
         for estimation in _OF_FACES:
             model = getattr(self._models, estimation.name.lower())
@@ -162,6 +162,12 @@ class Estimates:
             ExtractedDescriptor(version, descriptor.raw(vector), score)
             for vector, score in zip(vectors, self._scores(views), strict=True)
         ]
+
+    def _with_points68(self, views: Sequence[FaceView], predictor: LandmarkPredictor) -> list[FaceView]:
+        if not views:
+            return []
+        points = predictor.predict(views[0].image, np.concatenate([view.region for view in views]))
+        return [replace(view, points68=each) for view, each in zip(views, points, strict=True)]
 
     def _geometry(self, view: FaceView, wanted: frozenset[Estimation]) -> Fields:
         """What needs no network."""

@@ -147,8 +147,10 @@ def _sharing(settings: Settings) -> dict[str, str]:
 
 
 def _places(settings: Settings) -> int:
-    """Images that all engines of this machine work on and keep waiting."""
-    engines = 1 if settings.engine.shared or settings.engine.address else settings.grpc.servers
+    """Images that all engines work on and keep waiting. What those of other machines take only the servers know."""
+    if settings.engine.address:
+        return edge.MOST_CALLS
+    engines = 1 if settings.engine.shared else settings.grpc.servers
     cores = math.ceil(len(os.sched_getaffinity(0)) / engines)
     return engines * (settings.engine.at_once(cores) + settings.engine.max_queue)
 

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from gateway.edge import MOST_CALLS
 from server.commands.up import plan_of
 from server.settings import Engine, Grpc, Metrics, Settings
 from server.supervisor import Backing, Program
@@ -63,6 +65,25 @@ def test_the_secret_of_the_settings_is_kept(folder: Path) -> None:
 
 def test_with_the_address_of_an_engine_none_is_started(folder: Path) -> None:
     assert "engine" not in planned(folder, Engine(shared=True, address="10.0.0.5:50041"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "most"),
+    [
+        (Engine(max_queue=10), 2 * (3 + 10)),
+        (Engine(max_queue=10, workers=1), 2 * (1 + 10)),
+        (Engine(max_queue=10, shared=True), 5 + 10),
+        (Engine(max_queue=10, address="10.0.0.5:50041"), MOST_CALLS),
+    ],
+)
+def test_the_edge_lets_in_as_many_images_as_the_engines_take(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, most: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(5))
+    planned(folder, engine)
+    edge = yaml.safe_load((folder / "envoy" / "envoy.yaml").read_text())
+    (images,) = (one for one in edge["static_resources"]["clusters"] if one["name"] == "images")
+    assert images["circuit_breakers"]["thresholds"][0]["max_requests"] == most
 
 
 def test_each_process_has_a_port_for_its_metrics(folder: Path) -> None:

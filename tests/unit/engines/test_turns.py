@@ -14,10 +14,10 @@ import pytest
 
 from engines.engine import DefaultEngine
 from engines.packs.pack import DESCRIPTOR, Pack
-from engines.runtime.batching import BatchingRuntime, Policy
-from engines.runtime.measured import MeasuredRuntime, MeasuredSession, spending
+from engines.runtime.batching import BatchingRuntime, BatchingSession, Policy
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec
+from engines.runtime.spending import spending
 from engines.vision.decoding import Image
 from server.errors import Busy, NotAnImage
 from server.settings import Engine
@@ -66,8 +66,8 @@ def png(image: Image) -> bytes:
     return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
-def test_a_measured_run_is_the_sessions_own() -> None:
-    session = MeasuredSession(Sleeper(0.05))
+def test_a_run_is_spent_and_is_the_sessions_own() -> None:
+    session = BatchingSession(Sleeper(0.05), Policy())
     rows = {"x": np.zeros(3, np.float32)}
     with spending() as spent:
         assert session.run(rows) == rows
@@ -77,14 +77,14 @@ def test_a_measured_run_is_the_sessions_own() -> None:
 
 
 def test_a_run_that_fails_is_spent() -> None:
-    session = MeasuredSession(Sleeper(0.05, fails=True))
+    session = BatchingSession(Sleeper(0.05, fails=True), Policy())
     with spending() as spent, pytest.raises(RuntimeFailure):
         session.run({"x": np.zeros(1, np.float32)})
     assert spent.seconds >= 0.05
 
 
 def test_each_thread_counts_what_it_has_spent_itself() -> None:
-    sessions = [MeasuredSession(Sleeper(seconds)) for seconds in (0.02, 0.2)]
+    sessions = [BatchingSession(Sleeper(seconds), Policy()) for seconds in (0.02, 0.2)]
     spent: dict[int, float] = {}
 
     def work(number: int) -> None:
@@ -102,7 +102,7 @@ def test_each_thread_counts_what_it_has_spent_itself() -> None:
 
 def test_networks_are_called_after_their_pack_and_file(pack: Pack) -> None:
     seen = Seen()
-    runtime = MeasuredRuntime(BatchingRuntime(OnnxRuntime(), Policy(), seen))
+    runtime = BatchingRuntime(OnnxRuntime(), Policy(), seen)
     runtime.load(pack.path(DESCRIPTOR)).run({"chips": np.zeros((2, 3, 150, 150), np.float32)})
     assert [run[:2] for run in seen.runs] == [("default/descriptor", 2)]
     assert runtime.device == "cpu"
