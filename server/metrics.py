@@ -41,7 +41,7 @@ class Metrics:
         self._compute = self._histogram("luna_engine_compute_seconds", "Time of a turn inside networks.", "kind")
         self._network = self._histogram("luna_engine_network_seconds", "Time of one run of a network.", "network")
         self._batch_wait = self._histogram(
-            "luna_engine_batch_wait_seconds", "Wait of the oldest row of a batch to be put into it.", "network"
+            "luna_engine_batch_wait_seconds", "Wait of a caller of a network for the run.", "network"
         )
         self._rows = Histogram(
             "luna_engine_batch_rows", "Rows of a batch.", ("network",), buckets=ROWS, registry=self.registry
