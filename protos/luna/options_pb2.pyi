@@ -49,6 +49,11 @@ class _BodyFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BodyForm.Val
     """
     BODY_FORM_BYTES: _BodyForm.ValueType  # 6
     """Bytes of any type, for a field of bytes; their type goes to the field `content_type`."""
+    BODY_FORM_SOURCES: _BodyForm.ValueType  # 7
+    """One or more images, samples or descriptors for a repeated `Source`: what BODY_FORM_IMAGES takes, descriptors as
+    bytes or as Base64, and an array of objects in JSON. Parts of a multipart body that are named like another message
+    field of the request hold its JSON.
+    """
 
 class BodyForm(_BodyForm, metaclass=_BodyFormEnumTypeWrapper):
     """A form of a request's body. The field that takes it is `body` of the HTTP rule; "*" is the whole message."""
@@ -70,6 +75,11 @@ application/octet-stream parts hold bytes.
 """
 BODY_FORM_BYTES: BodyForm.ValueType  # 6
 """Bytes of any type, for a field of bytes; their type goes to the field `content_type`."""
+BODY_FORM_SOURCES: BodyForm.ValueType  # 7
+"""One or more images, samples or descriptors for a repeated `Source`: what BODY_FORM_IMAGES takes, descriptors as
+bytes or as Base64, and an array of objects in JSON. Parts of a multipart body that are named like another message
+field of the request hold its JSON.
+"""
 Global___BodyForm: _TypeAlias = BodyForm  # noqa: Y015
 
 @_typing.final
@@ -89,6 +99,7 @@ class Rest(_message.Message):
     HEADER_PREFIX_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     IGNORED_PARTS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of success; 200 where it is 0. With 204 there is no body."""
     location: _builtins.str
@@ -107,6 +118,8 @@ class Rest(_message.Message):
     """Headers with this prefix, in lower case, are the map `meta` of the request, and of the response."""
     text: _builtins.bool
     """The response is text/plain instead of JSON where Accept asks for it: a line for each member."""
+    accepted: _builtins.str
+    """A bool field of the response. Where it is true, the status is 202 and there is no Location."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___BodyForm.ValueType]:
         """Forms of the request's body; JSON alone where none is named."""
@@ -133,10 +146,11 @@ class Rest(_message.Message):
         header_prefix: _builtins.str = ...,
         text: _builtins.bool = ...,
         ignored_parts: _abc.Iterable[_builtins.str] | None = ...,
+        accepted: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,6 +167,7 @@ class Access(_message.Message):
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
+    EMIT_EVENTS_FIELD_NUMBER: _builtins.int
     open: _builtins.bool
     """No authorization is needed, and none is looked at."""
     no_token: _builtins.bool
@@ -161,6 +176,8 @@ class Access(_message.Message):
     """The method changes data; its changes are committed together with an entry of the audit trail."""
     resource: _builtins.str
     """Part of the service that a token's `resources` must name: sdk, iso or liveness."""
+    emit_events: _builtins.bool
+    """A token's `emit_events` must allow the handler that the field `handler_id` names."""
     @_builtins.property
     def permissions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Permission]:
         """What a token must allow; all of it."""
@@ -173,10 +190,11 @@ class Access(_message.Message):
         permissions: _abc.Iterable[Global___Permission] | None = ...,
         changes: _builtins.bool = ...,
         resource: _builtins.str = ...,
+        emit_events: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "no_token", b"no_token", "open", b"open", "permissions", b"permissions", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "emit_events", b"emit_events", "no_token", b"no_token", "open", b"open", "permissions", b"permissions", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,6 +260,12 @@ class Field(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
     WORD_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    NULL_VALUE_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    FILLED_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in REST where it is another one."""
     nullable: _builtins.bool
@@ -284,6 +308,22 @@ class Field(_message.Message):
     """In REST the member must be there, though it may be empty."""
     word: _builtins.bool
     """Values of an enum that have a number and a word are spoken of by their words."""
+    null_value: _builtins.bool
+    """Null, in a query the word null, is a legal value, or a legal item of a list: the unspecified value of an enum, an
+    empty text, NaN. In filters it selects what has no value.
+    """
+    prefix: _builtins.str
+    """A map of texts in a query: every parameter whose name begins with this goes in under the rest of its name."""
+    filled: _builtins.bool
+    """A message that is absent is set, so that its fields get their defaults."""
+    inline: _builtins.bool
+    """In a query the fields of this message are parameters of their own."""
+    time: _builtins.bool
+    """A text with a time: RFC 3339, or relative to now: now-3h, with s, m, h, d, w, M (months) or y (years)."""
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that REST takes the field under. Only one of them may be given; answers have `name`."""
+
     def __init__(
         self,
         *,
@@ -307,10 +347,16 @@ class Field(_message.Message):
         query: _builtins.bool = ...,
         present: _builtins.bool = ...,
         word: _builtins.bool = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        null_value: _builtins.bool = ...,
+        prefix: _builtins.str = ...,
+        filled: _builtins.bool = ...,
+        inline: _builtins.bool = ...,
+        time: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "csv", b"csv", "default", b"default", "flag", b"flag", "hidden", b"hidden", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "nullable", b"nullable", "pattern", b"pattern", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "aliases", b"aliases", "csv", b"csv", "default", b"default", "filled", b"filled", "flag", b"flag", "hidden", b"hidden", "inline", b"inline", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "null_value", b"null_value", "nullable", b"nullable", "pattern", b"pattern", "prefix", b"prefix", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "time", b"time", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

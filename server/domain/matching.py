@@ -10,6 +10,8 @@ from uuid import UUID
 from server.domain.access import Principal, Scope
 from server.domain.attributes import AttributeContent, AttributeStore, TemporaryAttribute
 from server.domain.descriptors import SPECS, Descriptor, Specs
+from server.domain.event_conditions import Condition
+from server.domain.events import EventRecord
 from server.domain.faces import Face, FaceFilter, FaceStore, Page
 from server.domain.search import Comparer, FaceIndex, FaceQuery
 from server.errors import (
@@ -65,16 +67,27 @@ class AttributeCandidates:
     threshold: float
 
 
-Candidates = FaceCandidates | AttributeCandidates
+@dataclass(frozen=True, slots=True)
+class EventCandidates:
+    """Events to search in, by the descriptors of their faces or of their bodies, whichever a reference is."""
+
+    conditions: tuple[Condition, ...]
+    account_id: UUID | None
+    limit: int
+    threshold: float
+
+
+Candidates = FaceCandidates | AttributeCandidates | EventCandidates
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One result: its similarity in [0, 1], and the face or the attribute."""
+    """One result: its similarity in [0, 1], and the face, the attribute or the event."""
 
     similarity: float
     face: Face | None = None
     attribute: TemporaryAttribute | None = None
+    event: EventRecord | None = None
 
 
 class Matching:
@@ -122,7 +135,7 @@ class Matching:
         for descriptor in descriptors:
             if descriptor.version != self._version:
                 raise MatchVersionMismatch(version=descriptor.version, needed=self._version)
-        return await self._search(principal, descriptors, candidates, account_id)
+        return await self.search(principal, descriptors, candidates, account_id)
 
     async def compare(self, references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
         """Similarities in [0, 1] of every reference (row) with every candidate (column).
@@ -134,13 +147,14 @@ class Matching:
         cosines = await self._comparer.cosines(references, candidates)
         return [[similarity(cosine) for cosine in row] for row in cosines]
 
-    async def _search(
+    async def search(
         self,
         principal: Principal,
         descriptors: Sequence[Descriptor],
         candidates: Sequence[Candidates],
-        account_id: UUID | None,
+        account_id: UUID | None = None,
     ) -> list[list[list[Found]]]:
+        """Search each set of candidates for each descriptor of the server's version; the rest is as for `match`."""
         answers: list[list[list[Found]]] = [[[] for _ in candidates] for _ in descriptors]
         places: list[tuple[int, int]] = []
         queries: list[FaceQuery] = []
@@ -153,6 +167,8 @@ class Matching:
                 for row, similar in enumerate(await self._among(descriptors, stored, block)):
                     answers[row][column] = similar
                 continue
+            if isinstance(block, EventCandidates):
+                raise EventsOff
             least = self._specs[self._version].cosine(block.threshold)
             for row, descriptor in enumerate(descriptors):
                 places.append((row, column))

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from luna.v6 import attributes_pb2 as _attributes_pb2
@@ -190,6 +191,89 @@ class ImageInput(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___ImageInput: _TypeAlias = ImageInput  # noqa: Y015
+
+@_typing.final
+class Source(_message.Message):
+    """An image, a sample or a descriptor of a request. Exactly one source must be set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILENAME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
+    FACE_BOUNDING_BOXES_FIELD_NUMBER: _builtins.int
+    BODY_BOUNDING_BOXES_FIELD_NUMBER: _builtins.int
+    DETECT_TIME_FIELD_NUMBER: _builtins.int
+    DETECT_TS_FIELD_NUMBER: _builtins.int
+    IMAGE_ORIGIN_URL_FIELD_NUMBER: _builtins.int
+    IMAGE_ORIGIN_DATA_FIELD_NUMBER: _builtins.int
+    filename: _builtins.str
+    """Its name in the response. Empty: that of the form it came in, numbered where there are several."""
+    data: _builtins.bytes
+    """Bytes of a JPEG, PNG, BMP, TIFF or PPM file."""
+    url: _builtins.str
+    """http or https address that the server downloads the image from."""
+    sample_id: _builtins.str
+    """A stored sample: of a face, unless the call is about samples of bodies."""
+    detect_ts: _builtins.float
+    """When it was seen, in seconds of the caller's own clock."""
+    image_origin_url: _builtins.str
+    """Address of the image."""
+    image_origin_data: _builtins.bytes
+    """Bytes of the image."""
+    @_builtins.property
+    def descriptor(self) -> _attributes_pb2.DescriptorInput:
+        """The descriptor of a face. It can be matched and stored; nothing is estimated of it."""
+
+    @_builtins.property
+    def face_bounding_boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rect]:
+        """Where the face is; the detector then looks there alone. One box at the most. Given with a sample, it is told as the
+        rectangle of the sample.
+        """
+
+    @_builtins.property
+    def body_bounding_boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rect]:
+        """Where the body is, likewise."""
+
+    @_builtins.property
+    def detect_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was seen; the time of the request where it is absent."""
+
+    def __init__(
+        self,
+        *,
+        filename: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        url: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        descriptor: _attributes_pb2.DescriptorInput | None = ...,
+        face_bounding_boxes: _abc.Iterable[Global___Rect] | None = ...,
+        body_bounding_boxes: _abc.Iterable[Global___Rect] | None = ...,
+        detect_time: _timestamp_pb2.Timestamp | None = ...,
+        detect_ts: _builtins.float | None = ...,
+        image_origin_url: _builtins.str = ...,
+        image_origin_data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_detect_ts", b"_detect_ts", "data", b"data", "descriptor", b"descriptor", "detect_time", b"detect_time", "detect_ts", b"detect_ts", "image_origin", b"image_origin", "image_origin_data", b"image_origin_data", "image_origin_url", b"image_origin_url", "sample_id", b"sample_id", "source", b"source", "url", b"url"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detect_ts", b"_detect_ts", "body_bounding_boxes", b"body_bounding_boxes", "data", b"data", "descriptor", b"descriptor", "detect_time", b"detect_time", "detect_ts", b"detect_ts", "face_bounding_boxes", b"face_bounding_boxes", "filename", b"filename", "image_origin", b"image_origin", "image_origin_data", b"image_origin_data", "image_origin_url", b"image_origin_url", "sample_id", b"sample_id", "source", b"source", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__detect_ts: _TypeAlias = _typing.Literal["detect_ts"]  # noqa: Y015
+    _WhichOneofArgType__detect_ts: _TypeAlias = _typing.Literal["_detect_ts", b"_detect_ts"]  # noqa: Y015
+    _WhichOneofReturnType_image_origin: _TypeAlias = _typing.Literal["image_origin_url", "image_origin_data"]  # noqa: Y015
+    _WhichOneofArgType_image_origin: _TypeAlias = _typing.Literal["image_origin", b"image_origin"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["data", "url", "sample_id", "descriptor"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detect_ts) -> _WhichOneofReturnType__detect_ts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_image_origin) -> _WhichOneofReturnType_image_origin | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class Rect(_message.Message):
