@@ -463,22 +463,26 @@ class Union(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
+    BESIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the object."""
     by: _builtins.str
     """Its member that holds the name of the chosen field."""
     default: _builtins.str
     """Chosen field where that member is absent; empty where it must be given."""
+    beside: _builtins.bool
+    """The member that tells which stands beside the object, which may be absent: {"origin": "faces", "filters": {...}}."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         by: _builtins.str = ...,
         default: _builtins.str = ...,
+        beside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default", b"default", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beside", b"beside", "by", b"by", "default", b"default", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
