@@ -67,12 +67,18 @@ def rest_name(field: FieldDescriptor) -> tuple[str, ...]:
 
 
 def complete(message: Message) -> None:
-    """Set the fields that are absent and have a default, nested ones too."""
+    """Set the fields that are absent and have a default, nested ones too, and the messages that are always there.
+
+    The unspecified value of an enum that has a default stands for it.
+    """
     for rule in _rules(message.DESCRIPTOR):
         field = rule.field
-        if rule.default is not None and not message.HasField(field.name):
-            setattr(message, field.name, rule.default)
+        if rule.default is not None:
+            if not message.HasField(field.name) or (field.enum_type is not None and not getattr(message, field.name)):
+                setattr(message, field.name, rule.default)
         elif rule.nested:
+            if rule.options.filled and not message.HasField(field.name):
+                getattr(message, field.name).SetInParent()
             for item in _items(message, field):
                 complete(item)
 
