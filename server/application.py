@@ -25,6 +25,7 @@ from luna.v6 import (
     samples_pb2,
     sdk_pb2,
     tokens_pb2,
+    verifiers_pb2,
 )
 from pydantic import SecretStr
 
@@ -67,6 +68,8 @@ from server.services.platform import PlatformService
 from server.services.samples import SamplesService
 from server.services.sdk import SdkService
 from server.services.tokens import CredentialsService, TokensService
+from server.services.verifier_policies import ProtoVerifierPolicyForm
+from server.services.verifiers import VerifiersService
 from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
@@ -82,6 +85,7 @@ from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
 from storage.samples import PostgresSampleStore
 from storage.tokens import PostgresTokenStore
+from storage.verifiers import PostgresVerifierStore
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
@@ -218,6 +223,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         health = Health(probes)
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
+        verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -235,6 +241,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Verifiers": VerifiersService(verifiers, matching, liveness),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page

@@ -10,7 +10,16 @@ from uuid import UUID
 
 from server.domain.access import Scope
 from server.domain.faces import Page
-from server.domain.policies import AttributePolicy, DetectPolicy, ExtractPolicy, SamplePolicy
+from server.domain.policies import (
+    AttributePolicy,
+    DetectPolicy,
+    EventPolicy,
+    ExtractPolicy,
+    NotificationPolicy,
+    Policies,
+    SamplePolicy,
+    StoragePolicy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,19 @@ class VerifierPolicies:
     def verifies(self, similarity: float) -> bool:
         """True where a similarity is above the threshold; one that only reaches it is not."""
         return similarity > self.threshold
+
+    @property
+    def of_faces(self) -> Policies:
+        """What is done before the comparison, as the policies of a handler that makes no events."""
+        nothing = SamplePolicy(store=False)
+        storage = StoragePolicy(
+            face_sample=self.sample,
+            body_sample=nothing,
+            attribute=self.attribute,
+            event=EventPolicy(store=False),
+            notification=NotificationPolicy(send=False),
+        )
+        return Policies(detect=self.detect, extract=self.extract, storage=storage)
 
 
 @dataclass(frozen=True, slots=True)
