@@ -34,7 +34,6 @@ DESCRIPTORS = {
 }
 _DESCRIPTOR_OF = {value: key for key, value in DESCRIPTORS.items()}
 _ETHNICITY_OF = {value: key for key, value in ETHNICITIES.items()}
-_FACE_TIMES = ("create_time_gte", "create_time_lt")
 
 
 def match_policy_from(message: pb.MatchPolicy, path: str) -> MatchPolicy:
@@ -42,13 +41,13 @@ def match_policy_from(message: pb.MatchPolicy, path: str) -> MatchPolicy:
 
     Raises:
         MissingField: there are no candidates.
-        BadBody: a time or a condition of the candidates is none.
+        BadBody: half a position is given, or a condition on `meta` is none.
     """
     candidates = f"{path}.candidates"
     chosen: FaceCandidates | EventCandidates | AttributeCandidates
     match message.WhichOneof("candidates"):
         case "faces":
-            chosen = _faces_from(message.faces, candidates)
+            chosen = _faces_from(message.faces)
         case "events":
             chosen = _events_from(message.events, candidates)
         case "attributes":
@@ -87,16 +86,15 @@ def match_policy(value: MatchPolicy) -> pb.MatchPolicy:
     return message
 
 
-def _faces_from(message: pb.PolicyFaceCandidates, path: str) -> FaceCandidates:
-    create_time_gte, create_time_lt = (_bound(getattr(message, name), f"{path}.{_rest(name)}") for name in _FACE_TIMES)
+def _faces_from(message: pb.PolicyFaceCandidates) -> FaceCandidates:
     return FaceCandidates(
         account_id=optional_uuid(message.account_id),
         list_id=optional_uuid(message.list_id),
         face_ids=uuids(message.face_ids) or None,
         external_ids=tuple(message.external_ids) or None,
         user_data=message.user_data or None,
-        create_time_gte=create_time_gte,
-        create_time_lt=create_time_lt,
+        create_time_gte=_bound(message.create_time_gte),
+        create_time_lt=_bound(message.create_time_lt),
         face_id_gte=optional_uuid(message.face_id_gte),
         face_id_lt=optional_uuid(message.face_id_lt),
     )
@@ -120,8 +118,6 @@ def _events_from(message: event_filters_pb2.EventFilters, path: str) -> EventCan
     def refuse(field: str, text: str) -> LunaError:
         return BadBody(field=f"{path}.{field}", message=text)
 
-    for name in ("create_time_gte", "create_time_lt", "end_time_gte", "end_time_lt"):
-        _bound(getattr(message, name), f"{path}.{_rest(name)}")
     conditions = timeless_conditions(message, refuse)
     if message.account_id:
         # events are compared within the handler's own account; another one has none of them
@@ -130,16 +126,8 @@ def _events_from(message: event_filters_pb2.EventFilters, path: str) -> EventCan
     return EventCandidates(conditions=conditions, given=given, **time_bounds(message))
 
 
-def _bound(text: str, path: str) -> TimeBound | None:
-    try:
-        return TimeBound(text) if text else None
-    except ValueError:
-        raise BadBody(field=path, message="a time of RFC 3339 or one like now-3h expected") from None
-
-
-def _rest(name: str) -> str:
-    stem, _, suffix = name.rpartition("_")
-    return f"{stem}__{suffix}"
+def _bound(text: str) -> TimeBound | None:
+    return TimeBound(text) if text else None
 
 
 def _text(value: UUID | str | None) -> str:

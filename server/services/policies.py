@@ -40,7 +40,7 @@ def policies_from(message: pb.Policies, liveness: LivenessThresholds, path: str 
 
     Raises:
         MissingField: a comparison has no candidates.
-        BadBody: a time or a condition of candidates is none.
+        BadBody: half a position is given, or a condition on `meta` is none.
     """
     return Policies(
         detect=detect_policy_from(message.detect_policy, liveness),
