@@ -17,6 +17,7 @@ from luna.v6 import (
     blobs_pb2,
     documents_pb2,
     faces_pb2,
+    handlers_pb2,
     iso_pb2,
     lists_pb2,
     liveness_pb2,
@@ -25,6 +26,7 @@ from luna.v6 import (
     samples_pb2,
     sdk_pb2,
     tokens_pb2,
+    verifiers_pb2,
 )
 from pydantic import SecretStr
 
@@ -35,6 +37,7 @@ from gateway.handlers import rest_handlers
 from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
+from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
 from server.domain.liveness import LivenessPrediction, LivenessThresholds
@@ -59,14 +62,18 @@ from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
 from server.services.faces import FacesService
+from server.services.handlers import HandlersService
 from server.services.iso import IsoService
 from server.services.lists import ListsService
 from server.services.liveness import LivenessService
 from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
+from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
 from server.services.sdk import SdkService
 from server.services.tokens import CredentialsService, TokensService
+from server.services.verifier_policies import ProtoVerifierPolicyForm
+from server.services.verifiers import VerifiersService
 from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
@@ -77,11 +84,13 @@ from storage.database import Database
 from storage.faces import PostgresFaceStore
 from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
+from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
 from storage.samples import PostgresSampleStore
 from storage.tokens import PostgresTokenStore
+from storage.verifiers import PostgresVerifierStore
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +108,8 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
+    "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
@@ -218,6 +229,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         health = Health(probes)
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
+        handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -235,6 +248,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Verifiers": VerifiersService(verifiers, matching, liveness),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page

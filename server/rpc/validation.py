@@ -71,11 +71,15 @@ def rest_name(field: FieldDescriptor) -> tuple[str, ...]:
 
 
 def complete(message: Message) -> None:
-    """Set the fields that are absent and have a default, nested ones too."""
+    """Set the fields that are absent and have a default, nested ones too, and the messages that are always there.
+
+    The unspecified value of an enum that has a default stands for it.
+    """
     for rule in _rules(message.DESCRIPTOR):
         field = rule.field
-        if rule.default is not None and not message.HasField(field.name):
-            setattr(message, field.name, rule.default)
+        if rule.default is not None:
+            if not message.HasField(field.name) or (field.enum_type is not None and not getattr(message, field.name)):
+                setattr(message, field.name, rule.default)
         elif rule.nested:
             if rule.filled and not message.HasField(field.name):
                 getattr(message, field.name).SetInParent()
@@ -221,7 +225,8 @@ def _checks(field: FieldDescriptor, options: options_pb2.Field) -> Iterator[Chec
     if field.message_type is not None and field.message_type.full_name == _TIMESTAMP:
         yield _timestamp
     if field.enum_type is not None:
-        yield _known(field.enum_type)
+        # the unspecified value stands for an absent field, and an item cannot be absent
+        yield _known(field.enum_type, zero=not field.is_repeated)
     if options.HasField("min") or options.HasField("max"):
         low = options.min if options.HasField("min") else float("-inf")
         high = options.max if options.HasField("max") else float("inf")
@@ -291,9 +296,10 @@ def _pattern(pattern: re.Pattern[str]) -> Check:
     return check
 
 
-def _known(enum: EnumDescriptor) -> Check:
+def _known(enum: EnumDescriptor, *, zero: bool) -> Check:
     def check(value: int) -> str | None:
-        return None if value in enum.values_by_number else f"{value} is not a value of {enum.name}"
+        known = value in enum.values_by_number and (zero or value != 0)
+        return None if known else f"{value} is not a value of {enum.name}"
 
     return check
 
