@@ -203,15 +203,20 @@ def slow_passes(filters: Filters, facts: Facts, similarities: dict[str, float]) 
 
 def slow_storing(policy: StoragePolicy, facts: Facts, similarities: dict[str, float], material: Material) -> Storing:
     things = set()
-    if policy.face_sample.store and material.face_samples:
-        if slow_passes(policy.face_sample.filters, facts, similarities):
-            things.add(Thing.FACE_SAMPLE)
-    if policy.body_sample.store and material.body_samples:
-        if slow_passes(policy.body_sample.filters, facts, similarities):
-            things.add(Thing.BODY_SAMPLE)
-    if policy.image_origin.store and material.images:
-        if slow_passes(policy.image_origin.filters, facts, similarities):
-            things.add(Thing.IMAGE_ORIGIN)
+    if (
+        policy.face_sample.store
+        and material.face_samples
+        and slow_passes(policy.face_sample.filters, facts, similarities)
+    ):
+        things.add(Thing.FACE_SAMPLE)
+    if (
+        policy.body_sample.store
+        and material.body_samples
+        and slow_passes(policy.body_sample.filters, facts, similarities)
+    ):
+        things.add(Thing.BODY_SAMPLE)
+    if policy.image_origin.store and material.images and slow_passes(policy.image_origin.filters, facts, similarities):
+        things.add(Thing.IMAGE_ORIGIN)
     if policy.attribute.store and material.extracted and slow_passes(policy.attribute.filters, facts, similarities):
         things.add(Thing.ATTRIBUTE)
     avatar, lists = False, []
