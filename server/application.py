@@ -34,6 +34,7 @@ from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
+from server.domain.claims import Claims
 from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
@@ -47,6 +48,7 @@ from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.sdk import Sdk
 from server.domain.tokens import TokenRegistry
+from server.domain.verification import Verification
 from server.engine_application import engine_of
 from server.health import Health
 from server.inference.remote import RemoteEngine
@@ -81,6 +83,7 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.events import PostgresEventStore
 from storage.faces import PostgresFaceStore
 from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
@@ -211,6 +214,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
+        events = PostgresEventStore(database, blobs, attributes)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )
@@ -249,7 +253,12 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
             "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
-            "Verifiers": VerifiersService(verifiers, matching, liveness),
+            "Verifiers": VerifiersService(
+                verifiers,
+                Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
+                matching,
+                liveness,
+            ),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page

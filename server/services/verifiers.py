@@ -12,29 +12,36 @@ from luna.v6 import verifiers_pb2 as pb
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
 from server.domain.faces import Page
+from server.domain.generation.plan import Plan
 from server.domain.ids import uuid7
 from server.domain.liveness import LivenessThresholds
 from server.domain.matching import Matching
-from server.domain.verifiers import Verifier, VerifierStore
+from server.domain.policy_rules import check
+from server.domain.verification import Verification
+from server.domain.verifiers import Verifier, VerifierPolicies, VerifierStore
 from server.errors import VerifierNotFound
 from server.rpc.calls import current
 from server.services.matcher import given_descriptor
 from server.services.messages import optional_uuid, timestamp
+from server.services.verifications import verified_image, wish_from
 from server.services.verifier_policies import verifier_policies, verifier_policies_from
 
 
 class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
     """Verifiers, and comparing by them. `liveness` is what absent thresholds of liveness are."""
 
-    def __init__(self, verifiers: VerifierStore, matching: Matching, liveness: LivenessThresholds) -> None:
+    def __init__(
+        self, verifiers: VerifierStore, verification: Verification, matching: Matching, liveness: LivenessThresholds
+    ) -> None:
         self._verifiers = verifiers
+        self._verification = verification
         self._matching = matching
         self._liveness = liveness
 
     async def CreateVerifier(self, request: pb.CreateVerifierRequest, context: object) -> pb.CreateVerifierResponse:
         """Create a verifier."""
         now = datetime.now(UTC)
-        policies = verifier_policies_from(request.policies, self._liveness)
+        policies = self._policies(request.policies)
         new = Verifier(uuid7(), current().principal.account_id, request.description, policies, now, now)
         await self._verifiers.create(new)
         return pb.CreateVerifierResponse(verifier_id=str(new.verifier_id), url=f"/6/verifiers/{new.verifier_id}")
@@ -62,7 +69,7 @@ class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
             current().principal.writes,
             UUID(request.verifier_id),
             request.description,
-            verifier_policies_from(request.policies, self._liveness),
+            self._policies(request.policies),
             datetime.now(UTC),
         )
         if version is None:
@@ -97,6 +104,21 @@ class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
                 for reference, row in zip(request.references, rows, strict=True)
             ]
         )
+
+    async def PerformVerification(
+        self, request: pb.PerformVerificationRequest, context: object
+    ) -> pb.PerformVerificationResponse:
+        """Compare faces with those whom they claim to be."""
+        principal = current().principal
+        verifier = await self._one(principal.writes, request.verifier_id)
+        found = await self._verification.perform(principal, verifier.policies, wish_from(request))
+        plan = Plan.of(verifier.policies.of_faces)
+        return pb.PerformVerificationResponse(images=[verified_image(one, plan) for one in found])
+
+    def _policies(self, message: pb.VerifierPolicies) -> VerifierPolicies:
+        policies = verifier_policies_from(message, self._liveness)
+        check(policies.of_faces)
+        return policies
 
     async def _one(self, scope: Scope, verifier_id: str) -> Verifier:
         found = await self._verifiers.get(scope, UUID(verifier_id))
