@@ -78,7 +78,7 @@ class HandlersServicer:
 
     def CreateHandler(self, request, context):
         """Create a handler.
-        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

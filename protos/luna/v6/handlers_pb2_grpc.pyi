@@ -35,7 +35,7 @@ class HandlersStub:
     def __new__(cls, channel: _aio.Channel) -> HandlersAsyncStub: ...
     CreateHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.CreateHandlerRequest, _handlers_pb2.CreateHandlerResponse]
     """Create a handler.
-    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
     """
     ListHandlers: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ListHandlersRequest, _handlers_pb2.ListHandlersResponse]
     """A page of handlers, newest first."""
@@ -57,7 +57,7 @@ class HandlersAsyncStub(HandlersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.CreateHandlerRequest, _handlers_pb2.CreateHandlerResponse]  # type: ignore[assignment]
     """Create a handler.
-    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
     """
     ListHandlers: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ListHandlersRequest, _handlers_pb2.ListHandlersResponse]  # type: ignore[assignment]
     """A page of handlers, newest first."""
@@ -82,7 +82,7 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.CreateHandlerResponse, _abc.Awaitable[_handlers_pb2.CreateHandlerResponse]]:
         """Create a handler.
-        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
         """
 
     @_abc_1.abstractmethod
