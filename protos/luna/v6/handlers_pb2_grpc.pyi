@@ -42,11 +42,13 @@ class HandlersStub:
     CountHandlers: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.CountHandlersRequest, _handlers_pb2.CountHandlersResponse]
     """How many handlers pass a filter."""
     ValidatePolicies: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ValidatePoliciesRequest, _handlers_pb2.ValidatePoliciesResponse]
-    """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+    """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
     GetHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.GetHandlerRequest, _handlers_pb2.Handler]
     """One handler. Errors: HANDLER_NOT_FOUND."""
     ReplaceHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ReplaceHandlerRequest, _handlers_pb2.ReplaceHandlerResponse]
-    """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+    """Replace a handler as a whole: what is left out gets its default.
+    Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+    """
     DeleteHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.DeleteHandlerRequest, _handlers_pb2.DeleteHandlerResponse]
     """Delete a handler. Its events stay. Errors: HANDLER_NOT_FOUND."""
 
@@ -64,11 +66,13 @@ class HandlersAsyncStub(HandlersStub):
     CountHandlers: _aio.UnaryUnaryMultiCallable[_handlers_pb2.CountHandlersRequest, _handlers_pb2.CountHandlersResponse]  # type: ignore[assignment]
     """How many handlers pass a filter."""
     ValidatePolicies: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ValidatePoliciesRequest, _handlers_pb2.ValidatePoliciesResponse]  # type: ignore[assignment]
-    """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+    """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
     GetHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.GetHandlerRequest, _handlers_pb2.Handler]  # type: ignore[assignment]
     """One handler. Errors: HANDLER_NOT_FOUND."""
     ReplaceHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ReplaceHandlerRequest, _handlers_pb2.ReplaceHandlerResponse]  # type: ignore[assignment]
-    """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+    """Replace a handler as a whole: what is left out gets its default.
+    Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+    """
     DeleteHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.DeleteHandlerRequest, _handlers_pb2.DeleteHandlerResponse]  # type: ignore[assignment]
     """Delete a handler. Its events stay. Errors: HANDLER_NOT_FOUND."""
 
@@ -107,7 +111,7 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         request: _handlers_pb2.ValidatePoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.ValidatePoliciesResponse, _abc.Awaitable[_handlers_pb2.ValidatePoliciesResponse]]:
-        """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+        """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetHandler(
@@ -123,7 +127,9 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         request: _handlers_pb2.ReplaceHandlerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.ReplaceHandlerResponse, _abc.Awaitable[_handlers_pb2.ReplaceHandlerResponse]]:
-        """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+        """Replace a handler as a whole: what is left out gets its default.
+        Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+        """
 
     @_abc_1.abstractmethod
     def DeleteHandler(
