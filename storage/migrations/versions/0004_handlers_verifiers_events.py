@@ -145,6 +145,64 @@ FUNCTIONS = (
     CREATE TRIGGER events_delete AFTER DELETE ON events REFERENCING OLD TABLE AS gone
         FOR EACH STATEMENT EXECUTE FUNCTION luna_erase_event_descriptors()
     """,
+    # asks the catalogue and not a cache of it: another process may have made the month a moment ago
+    """
+    CREATE FUNCTION luna_has_event_month(suffix text) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+        SELECT EXISTS (
+            SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+            WHERE inhparent = 'events'::regclass AND relname = 'events_' || suffix
+        )
+    $$
+    """,
+    # The month that a day is in gets partitions of its own, with what is in the default ones of it already. Writers are
+    # kept out of the tables meanwhile: one that has found the default partition would be refused by it afterwards.
+    # Nobody waits long for a lock: whoever calls this tries again (storage/event_months.py).
+    """
+    CREATE FUNCTION luna_make_event_month(day date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '700ms' AS $$
+    DECLARE
+        since timestamptz := date_trunc('month', day::timestamp) AT TIME ZONE 'UTC';
+        until timestamptz := (date_trunc('month', day::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
+        suffix text := to_char(day, 'YYYY_MM');
+        parent text;
+    BEGIN
+        IF luna_has_event_month(suffix) THEN
+            RETURN false;
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtext('luna_event_months'));
+        IF luna_has_event_month(suffix) THEN
+            RETURN false;
+        END IF;
+        LOCK TABLE events, event_descriptors IN SHARE ROW EXCLUSIVE MODE;
+        FOREACH parent IN ARRAY ARRAY['events', 'event_descriptors'] LOOP
+            EXECUTE format('CREATE TABLE %1$s_%2$s (LIKE %1$s INCLUDING ALL)', parent, suffix);
+            EXECUTE format(
+                'WITH moved AS (DELETE FROM %1$s_other WHERE create_time >= $1 AND create_time < $2 RETURNING *) '
+                'INSERT INTO %1$s_%2$s SELECT * FROM moved', parent, suffix
+            ) USING since, until;
+            EXECUTE format(
+                'ALTER TABLE %1$s ATTACH PARTITION %1$s_%2$s FOR VALUES FROM (%3$L) TO (%4$L)',
+                parent, suffix, since, until
+            );
+        END LOOP;
+        RETURN true;
+    END $$
+    """,
+    # Everything of a month goes at once, without a look at its rows. Whoever follows the events reads them anew.
+    """
+    CREATE FUNCTION luna_drop_event_month(day date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '700ms' AS $$
+    DECLARE
+        suffix text := to_char(day, 'YYYY_MM');
+    BEGIN
+        PERFORM pg_advisory_xact_lock(hashtext('luna_event_months'));
+        IF NOT luna_has_event_month(suffix) THEN
+            RETURN false;
+        END IF;
+        EXECUTE format('DROP TABLE events_%1$s, event_descriptors_%1$s', suffix);
+        UPDATE index_floor SET epoch = gen_random_uuid();
+        PERFORM pg_notify('luna_index', '');
+        RETURN true;
+    END $$
+    """,
 )
 
 
@@ -158,5 +216,12 @@ def downgrade() -> None:
     """Remove everything."""
     for table in ("event_outbox", "event_descriptors", "events", "verifiers", "handlers"):
         op.execute(f"DROP TABLE {table}")
-    for function in ("luna_erase_event_descriptors()", "luna_tell_notices()"):
+    functions = (
+        "luna_drop_event_month(date)",
+        "luna_make_event_month(date)",
+        "luna_has_event_month(text)",
+        "luna_erase_event_descriptors()",
+        "luna_tell_notices()",
+    )
+    for function in functions:
         op.execute(f"DROP FUNCTION {function}")
