@@ -17,6 +17,7 @@ from luna.v6 import (
     blobs_pb2,
     documents_pb2,
     faces_pb2,
+    handlers_pb2,
     iso_pb2,
     lists_pb2,
     liveness_pb2,
@@ -35,6 +36,7 @@ from gateway.handlers import rest_handlers
 from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
+from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
 from server.domain.liveness import LivenessPrediction, LivenessThresholds
@@ -59,11 +61,13 @@ from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
 from server.services.faces import FacesService
+from server.services.handlers import HandlersService
 from server.services.iso import IsoService
 from server.services.lists import ListsService
 from server.services.liveness import LivenessService
 from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
+from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
 from server.services.sdk import SdkService
 from server.services.tokens import CredentialsService, TokensService
@@ -77,6 +81,7 @@ from storage.database import Database
 from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
 from storage.fetch import HttpFetcher
+from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
@@ -99,6 +104,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
@@ -218,6 +224,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         health = Health(probes)
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
+        handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -235,6 +242,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
