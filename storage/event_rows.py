@@ -73,6 +73,11 @@ def columns_of(record: EventRecord) -> dict[str, object]:
     }
 
 
+def kept_time(moment: datetime) -> datetime:
+    """A time as it is kept."""
+    return min(max(moment, _FIRST), _LAST)
+
+
 def record_of(row: Mapping[str, Any]) -> EventRecord:
     """The record of a row."""
     located = row["longitude"] is not None and row["latitude"] is not None
@@ -97,7 +102,7 @@ def _brief(record: EventRecord) -> dict[str, object]:
     position, facts = record.location.geo_position, record.facts
     return {
         **{name: getattr(record, name) for name in _SCALARS},
-        **{name: min(max(getattr(record, name), _FIRST), _LAST) for name in _TIMES},
+        **{name: kept_time(getattr(record, name)) for name in _TIMES},
         **{name: getattr(record.location, name) for name in _PLACES},
         "longitude": None if position is None else position.longitude,
         "latitude": None if position is None else position.latitude,
