@@ -71,7 +71,7 @@ class EventMonths:
         """Drop every month that has ended before a day, with its events and their descriptors, in all accounts.
 
         Samples and images of the events stay, and so do events in the default partition. Searches find nothing of the
-        events any more once this returns: every index is read anew. Returns the months, oldest first.
+        events any more once this returns: indexes are told of the time. Returns the months, oldest first.
 
         Raises:
             Busy, Unavailable, DeadlineExceeded: as for `prepare`.

@@ -14,14 +14,16 @@ from sqlalchemy import text
 from server import settings
 from server.domain.access import Scope
 from server.domain.events import Batch
+from server.domain.search import FeedUpdate, Span
 from server.errors import Busy
 from storage import event_months
 from storage.attributes import RedisAttributeStore
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_feed import PostgresEventFeed
 from storage.event_months import EventMonths
 from storage.events import PostgresEventStore
-from storage.feed import PostgresFaceFeed
+from storage.face_feed import PostgresFaceFeed
 from tests.integration.storage.made import EVERYONE, OURS, number, vector
 from tests.integration.storage.made_events import a_new_event, an_event
 
@@ -189,15 +191,16 @@ async def test_old_months_go_with_all_that_they_have(
     assert await months.prepare(MARCH) == 2, "a month may come again"
 
 
-async def test_followers_of_the_index_read_everything_anew_where_a_month_is_dropped(
-    months: EventMonths, database: Database
+async def test_followers_of_events_are_told_of_the_time_that_was_dropped_and_those_of_faces_of_nothing(
+    months: EventMonths, events: PostgresEventStore, database: Database
 ) -> None:
-    feed = PostgresFaceFeed(database)
+    faces, feed = PostgresFaceFeed(database), PostgresEventFeed(database, events)
     try:
         await months.prepare(MARCH)
-        assert [batch async for batch in feed.snapshot()] == []
-        assert not (await feed.catch_up()).reset
+        assert [batch async for batch in faces.snapshot()] == [batch async for batch in feed.snapshot()] == []
         await months.drop_before(date(2026, 4, 2))
-        assert (await feed.catch_up()).reset
+        february, march, april = (datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3, 4))
+        assert await feed.catch_up() == FeedUpdate(dropped=(Span(february, march), Span(march, april)))
+        assert await faces.catch_up() == await feed.catch_up() == FeedUpdate()
     finally:
-        await feed.close()
+        await faces.close()
