@@ -41,6 +41,8 @@ from server.domain.claims import Claims
 from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
+from server.domain.generation.generation import Generation
+from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
@@ -68,6 +70,8 @@ from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
+from server.services.event_generation import EventGeneration
+from server.services.events import EventsService
 from server.services.faces import FacesService
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
@@ -90,8 +94,8 @@ from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.events import PostgresEventStore
+from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
-from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
@@ -119,6 +123,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Events": events_pb2.DESCRIPTOR.services_by_name["Events"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
@@ -247,7 +252,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         specs = calibrated(SPECS, engine.calibrations)
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        matching = Matching(
+            index, MatrixComparer(), faces, attributes, events, None, descriptor_version=version, specs=specs
+        )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
             probes["The inference engine"] = engine.ready
@@ -255,6 +262,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        handler_registry = HandlerRegistry(handler_store, lists)
+        keeping = Keeping(events)
+        stack.push_async_callback(keeping.drain)
+        generation = Generation(pictures, matching, keeping)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -273,7 +284,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
-            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Handlers": HandlersService(handler_registry, handler_store, liveness),
+            "Events": EventsService(EventGeneration(generation, handler_store, handler_registry, liveness)),
             "Verifiers": VerifiersService(
                 verifiers,
                 Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
