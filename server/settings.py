@@ -201,8 +201,11 @@ class Fetch(Group):
 
 
 class Events(Group):
-    """Following the events that are made."""
+    """Events: reading them, and following those that are made."""
 
+    enabled: bool = Field(
+        True, description="Events can be read, and saved where the caller made them; off answers both with 403."
+    )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
     )
