@@ -171,7 +171,7 @@ async def test_a_status_is_true_only_above_the_threshold(world: World) -> None:
 
 async def test_nothing_is_kept_unless_the_policies_say_so(world: World) -> None:
     found = await world.one(b"alice")
-    assert (found.sample_id, found.attribute_id) == (None, None)
+    assert (found.sample_id, found.extract.attribute_id) == (None, None)
     assert world.events.batches == []
     assert world.engine.looks[-1].warps is False
 
@@ -188,22 +188,22 @@ async def test_samples_and_attributes_of_all_sources_are_one_batch(world: World)
     assert [one.sample_id for one in faces] == [sample.sample_id for sample, _ in batch.samples]
     assert [data for _, data in batch.samples] == [b"warp 1", b"warp 2", b"warp 1"]
     assert {sample.account_id for sample, _ in batch.samples} == {ONE}
-    assert [one.attribute_id for one in faces] == [one.attribute_id for one, _ in batch.attributes]
+    assert [one.extract.attribute_id for one in faces] == [one.attribute_id for one, _ in batch.attributes]
     assert [seconds for _, seconds in batch.attributes] == [60, 60, 60]
     attribute, sample = batch.attributes[1][0], batch.samples[1][0]
     assert attribute.account_id == ONE
     assert attribute.content == AttributeContent(
         (BOB,), (sample.sample_id,), BasicAttributes(33, Gender.MALE, Ethnicity.ASIAN), (sample.sample_id,)
     )
-    assert faces[1].basic_attributes is not None
-    assert faces[1].basic_attributes.age == pytest.approx(33.4)
+    assert faces[1].extract.basic_attributes is not None
+    assert faces[1].extract.basic_attributes.age == pytest.approx(33.4)
 
 
 async def test_an_attribute_without_a_sample_names_none_and_lives_five_minutes(world: World) -> None:
     found = await world.one(b"alice", VerifierPolicies(attribute=AttributePolicy(store=True)))
     (batch,) = world.events.batches
     ((attribute, seconds),) = batch.attributes
-    assert (attribute.attribute_id, seconds) == (found.attribute_id, 300)
+    assert (attribute.attribute_id, seconds) == (found.extract.attribute_id, 300)
     assert attribute.content == AttributeContent((LIKE_ALICE,))
     assert batch.samples == ()
 
@@ -223,7 +223,8 @@ async def test_a_descriptor_is_compared_and_nothing_is_estimated_of_it(world: Wo
     world.engine.off = frozenset(Estimation)
     found = await world.one(EventSource("mine", descriptor=LIKE_ALICE), policies)
     assert told(found) == [(True, world.alice)]
-    assert (found.face, found.score, found.basic_attributes, found.sample_id) == (None, None, None, None)
+    assert (found.face, found.sample_id) == (None, None)
+    assert (found.extract.score, found.extract.basic_attributes, found.extract.samples) == (None, None, ())
     (batch,) = world.events.batches
     assert batch.samples == ()
     assert batch.attributes[0][0].content == AttributeContent((LIKE_ALICE,))
