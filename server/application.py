@@ -88,8 +88,8 @@ from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.events import PostgresEventStore
+from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
-from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
@@ -245,7 +245,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         specs = calibrated(SPECS, engine.calibrations)
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        matching = Matching(
+            index, MatrixComparer(), faces, attributes, events, None, descriptor_version=version, specs=specs
+        )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
             probes["The inference engine"] = engine.ready

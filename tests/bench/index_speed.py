@@ -12,11 +12,11 @@ from uuid import UUID
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
+from engines.index.faces import IndexedFaces
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from engines.index.faces import IndexedFaces
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor, Element, spec
 from server.domain.faces import FaceFilter
