@@ -235,7 +235,7 @@ async def test_faces_are_not_matched_with_bodies(world: World) -> None:
 
 
 async def test_what_an_index_takes_over_of_conditions_is_what_they_say() -> None:
-    """Random conditions: those that the index judges by itself, and those that go to the database, against each other."""
+    """Random conditions: what the index judges by itself and what goes to the database, next to a plain judge."""
     dice = random.Random(1)
     store = MemoryEvents()
     for number in range(200):
