@@ -74,6 +74,10 @@ class Binder:
         member = self._member(known)
         return lambda message, value, _path: member(message, value, known.name)
 
+    def member(self, descriptor: FieldDescriptor) -> Fill:
+        """What sets one field of a message from a value at any path."""
+        return self._member(rest_field(descriptor))
+
     def members(self, descriptor: Descriptor, without: frozenset[str]) -> Fill:
         """What sets a message from an object that may not have some of its fields, by their names in the proto."""
         form = rest_message(descriptor)

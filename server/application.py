@@ -16,6 +16,7 @@ from luna.v6 import (
     attributes_pb2,
     blobs_pb2,
     documents_pb2,
+    events_pb2,
     faces_pb2,
     handlers_pb2,
     iso_pb2,
@@ -26,15 +27,19 @@ from luna.v6 import (
     samples_pb2,
     sdk_pb2,
     tokens_pb2,
+    verifiers_pb2,
 )
 from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
-from engines.index.follower import FollowingIndex
+from engines.index.follower import FollowingIndex, Pace
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
-from server.domain.descriptors import SPECS, calibrated
+from server.domain.claims import Claims
+from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
+from server.domain.event_conditions import Condition
+from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
@@ -45,7 +50,9 @@ from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.sdk import Sdk
+from server.domain.subscriptions import Subscriptions
 from server.domain.tokens import TokenRegistry
+from server.domain.verification import Verification
 from server.engine_application import engine_of
 from server.health import Health
 from server.inference.remote import RemoteEngine
@@ -53,9 +60,10 @@ from server.metrics import Metrics, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
-from server.rpc.methods import collect
+from server.rpc.methods import collect, collect_streams
 from server.rpc.native import handlers
 from server.rpc.options import server_options
+from server.rpc.streams import Streams
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
@@ -70,7 +78,10 @@ from server.services.platform import PlatformService
 from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
 from server.services.sdk import SdkService
+from server.services.subscriptions import SubscriptionsService, read_notice
 from server.services.tokens import CredentialsService, TokensService
+from server.services.verifier_policies import ProtoVerifierPolicyForm
+from server.services.verifiers import VerifiersService
 from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
@@ -78,6 +89,8 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_feed import PostgresEventFeed
+from storage.events import PostgresEventStore
 from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
 from storage.fetch import HttpFetcher
@@ -85,8 +98,11 @@ from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
+from storage.notices import RedisNotices
+from storage.outbox import OutboxRelay
 from storage.samples import PostgresSampleStore
 from storage.tokens import PostgresTokenStore
+from storage.verifiers import PostgresVerifierStore
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +121,15 @@ SERVICES = {
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
+    "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
+    "Subscriptions": events_pb2.DESCRIPTOR.services_by_name["Subscriptions"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
+
+EVENTS_PACE = Pace(attention=0.25)
+"""Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
 
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
@@ -133,10 +154,13 @@ def address(url: SecretStr | None, name: str) -> SecretStr:
 class Application:
     """One server process: gRPC, its REST facade, and everything behind them."""
 
-    def __init__(self, server: grpc.aio.Server, health: Health, serving: HealthServicer, port: int) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health: Health, serving: HealthServicer, streams: Streams, port: int
+    ) -> None:
         self._server = server
         self._health = health
         self._serving = serving
+        self._streams = streams
         self.port = port
 
     async def start(self) -> None:
@@ -150,8 +174,9 @@ class Application:
             await asyncio.sleep(HEALTH_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Tell that no call is taken any more, let the running ones end, and stop."""
+        """Tell that no call is taken any more, end the streams, let the other calls end, and stop."""
         await self._serving.enter_graceful_shutdown()
+        self._streams.stop()
         await self._server.stop(seconds)
 
     async def _healthy(self) -> bool:
@@ -206,6 +231,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
+        events = PostgresEventStore(database, blobs, attributes)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )
@@ -215,9 +241,26 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         if settings.access.admin_password is not None:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
 
+        stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        subscriptions = Subscriptions(stream, read_notice)
+        await subscriptions.start()
+        stack.push_async_callback(subscriptions.close)
+        relay = OutboxRelay(database, stream, lambda: subscriptions.last)
+        await relay.start()
+        stack.push_async_callback(relay.close)
+
         version = engine.descriptor_version
-        specs = calibrated(SPECS, engine.calibrations)
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        specs = calibrated(LAYOUTS, engine.calibrations)
+        matching = Matching(
+            index,
+            MatrixComparer(),
+            faces,
+            attributes,
+            events,
+            await _event_index(stack, database, events) if settings.events.matching else None,
+            descriptor_version=version,
+            specs=specs,
+        )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
             probes["The inference engine"] = engine.ready
@@ -225,6 +268,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -243,21 +287,46 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
             "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Verifiers": VerifiersService(
+                verifiers,
+                Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
+                matching,
+                liveness,
+            ),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
+            "Subscriptions": SubscriptionsService(subscriptions),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
             ),
         }
-        methods = collect({SERVICES[name]: one for name, one in servicers.items()})
+        served_by = {SERVICES[name]: one for name, one in servicers.items()}
+        methods = collect(served_by)
         dispatcher = Dispatcher(methods, authorizer, trail, Admission(engine.places), metrics.answered)
+        streams = Streams(
+            collect_streams(served_by),
+            authorizer,
+            most=settings.events.subscribers,
+            recheck_seconds=settings.events.recheck_seconds,
+            told=metrics.answered,
+        )
         server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
-        server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
+        server.add_generic_rpc_handlers([*handlers(dispatcher, streams), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
-        yield Application(server, health, serving, port)
+        yield Application(server, health, serving, streams, port)
+
+
+async def _event_index(
+    stack: AsyncExitStack, database: Database, events: EventSelector
+) -> FollowingIndex[tuple[Condition, ...]]:
+    """The index of events, loaded and closed with the server."""
+    index = FollowingIndex(PostgresEventFeed(database, events), "event index", pace=EVENTS_PACE)
+    stack.push_async_callback(index.close)
+    await index.start()
+    return index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
@@ -28,15 +28,26 @@ _TOGETHER: Final = (event_descriptors.c.event_id == events.c.event_id) & (
 
 
 class PostgresEventStore:
-    """Implements `server.domain.events.EventStore` and `EventSelector`."""
+    """Implements `server.domain.events.EventStore` and `EventSelector`.
 
-    def __init__(self, database: Database, blobs: BlobStore, attributes: AttributeStore) -> None:
+    `kept` is called when something was kept: what is to be told waits in the outbox then.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        attributes: AttributeStore,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._kept = kept
         self._writer = BatchWriter(database, blobs, attributes)
 
     async def keep(self, batch: Batch) -> None:
         """Keep and tell everything of a batch, or nothing. See `EventStore.keep` and `BatchWriter.keep`."""
         await self._writer.keep(batch)
+        self._kept()
 
     async def get(self, scope: Scope, event_id: UUID) -> EventRecord | None:
         """One event."""

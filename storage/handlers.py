@@ -113,7 +113,8 @@ class PostgresHandlerStore:
             kind = HandlerType(row.handler_type)
             policies = self._policies(row)
             if kind is HandlerType.STATIC and policies is None:
-                raise ValueError("it has no policies")
+                message = "it has no policies"
+                raise ValueError(message)
         except ValueError as error:
             raise HandlerCorrupted(handler_id=row.handler_id, message=error) from error
         return Handler(**{**row._mapping, "handler_type": kind, "policies": policies})
@@ -122,7 +123,12 @@ class PostgresHandlerStore:
         version, decoded = self._decoded.get(row.handler_id, (0, None))
         if version == row.version:
             return decoded
-        return None if row.policies is None else self._form.read(row.policies)
+        if row.policies is None:
+            return None
+        if not isinstance(row.policies, dict):
+            message = "its policies are no object"
+            raise ValueError(message)
+        return self._form.read(row.policies)
 
     def _remember(self, handler_id: UUID, version: int, policies: Policies) -> None:
         known, _ = self._decoded.get(handler_id, (0, None))

@@ -15,10 +15,7 @@ from uuid import UUID
 
 from server.domain.event_conditions import Box, Column, Condition, Conditions, MetaField, MetaType, Operator
 from server.domain.events import EMOTION_NUMBERS, Candidate, EventRecord, GeoPosition
-from server.domain.vision import MaskState
-
-MASK_NUMBERS: Mapping[MaskState, int] = {MaskState.MISSING: 1, MaskState.MEDICAL_MASK: 2, MaskState.OCCLUDED: 3}
-"""The states of the mask as events number them."""
+from server.domain.filters import MASK_NUMBERS
 
 Held: TypeAlias = str | int | float | UUID | datetime | GeoPosition | tuple[str, ...] | None
 """What a column holds: states and emotions as LUNA's numbers; None and an empty tuple where there is no value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from luna.v6 import policies_pb2 as pb
@@ -87,7 +86,7 @@ class ProtoPolicyForm:
         """
         message = pb.Policies()
         try:
-            ParseDict(cast("dict[str, Any]", form), message, ignore_unknown_fields=True)
+            ParseDict(dict(form), message, ignore_unknown_fields=True)
             complete(message)
             for problem in problems(message):
                 raise ValueError(f"{problem.name}: {problem.description}")
