@@ -32,12 +32,14 @@ from luna.v6 import (
 from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
-from engines.index.follower import FollowingIndex
+from engines.index.follower import FollowingIndex, Pace
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
 from server.domain.claims import Claims
-from server.domain.descriptors import SPECS, calibrated
+from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
+from server.domain.event_conditions import Condition
+from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
@@ -87,6 +89,7 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_feed import PostgresEventFeed
 from storage.events import PostgresEventStore
 from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
@@ -124,6 +127,9 @@ SERVICES = {
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
+
+EVENTS_PACE = Pace(attention=0.25)
+"""Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
 
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
@@ -244,9 +250,16 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(relay.close)
 
         version = engine.descriptor_version
-        specs = calibrated(SPECS, engine.calibrations)
+        specs = calibrated(LAYOUTS, engine.calibrations)
         matching = Matching(
-            index, MatrixComparer(), faces, attributes, events, None, descriptor_version=version, specs=specs
+            index,
+            MatrixComparer(),
+            faces,
+            attributes,
+            events,
+            await _event_index(stack, database, events) if settings.events.matching else None,
+            descriptor_version=version,
+            specs=specs,
         )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
@@ -307,3 +320,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
         yield Application(server, health, serving, streams, port)
+
+
+async def _event_index(
+    stack: AsyncExitStack, database: Database, events: EventSelector
+) -> FollowingIndex[tuple[Condition, ...]]:
+    """The index of events, loaded and closed with the server."""
+    index = FollowingIndex(PostgresEventFeed(database, events), "event index", pace=EVENTS_PACE)
+    stack.push_async_callback(index.close)
+    await index.start()
+    return index
