@@ -19,7 +19,8 @@ import pytest_asyncio
 from server.domain.access import Scope
 from server.domain.attributes import AttributeContent, TemporaryAttribute
 from server.domain.claims import Claims
-from server.domain.events import Batch, EventStore
+from server.domain.descriptors import Descriptor
+from server.domain.events import Batch, EventRecord, EventStore, Facts
 from server.domain.faces import Page
 from server.domain.images import Images
 from server.domain.liveness import LivenessThresholds
@@ -46,7 +47,7 @@ THRESHOLDS = LivenessThresholds(0.9, 0.5)
 JPEG = {"content-type": "image/jpeg"}
 JSON = {"content-type": "application/json"}
 ALICE, LIKE_ALICE, BOB = descriptor(1), descriptor(1, 0.05), descriptor(0, 1)
-ATTRIBUTE = UUID(int=7)
+ATTRIBUTE, EVENT = UUID(int=7), UUID(int=8)
 SAMPLE = UUID("00000000-0000-4000-8000-000000000050")
 SWITCHES = (
     "estimate_head_pose", "estimate_emotions", "estimate_mask", "estimate_quality", "estimate_gaze",
@@ -111,13 +112,24 @@ class MemoryVerifiers:
 
 
 class Events:
-    """Keeps batches."""
+    """Keeps batches, and knows one event."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
+        facts = Facts(age=33, mask=MaskState.MISSING)
+        self.record = EventRecord(EVENT, ACCOUNT, UUID(int=70), NOW, NOW, "seen", tags=("red",), facts=facts)
 
     async def keep(self, batch: Batch) -> None:
         self.batches.append(batch)
+
+    async def get(self, scope: Scope, event_id: UUID) -> EventRecord | None:
+        return self.record if event_id == EVENT and scope.includes(ACCOUNT) else None
+
+    async def descriptor(self, scope: Scope, event_id: UUID, version: int) -> Descriptor | None:
+        return None if await self.get(scope, event_id) is None else ALICE
+
+    async def descriptor_versions(self, scope: Scope, event_id: UUID) -> tuple[int, ...]:
+        return () if await self.get(scope, event_id) is None else (ALICE.version,)
 
 
 class Running:
@@ -158,8 +170,8 @@ async def running() -> AsyncIterator[Running]:
     )  # fmt: skip
     attributes.rows[ATTRIBUTE] = TemporaryAttribute(ATTRIBUTE, ACCOUNT, NOW, AttributeContent((BOB,)))
     await samples.add(Sample(SAMPLE, ACCOUNT, SampleType.FACES, 5, b"", NOW), b"alice")
-    matching = Matching(SlowIndex(faces), SlowComparer(), faces, attributes, descriptor_version=1001)
     store = cast("EventStore", events)
+    matching = Matching(SlowIndex(faces), SlowComparer(), faces, attributes, store, None, descriptor_version=1001)
     claims = Claims(matching, faces, attributes, store)
     verification = Verification(Images(engine, samples, Nowhere()), matching, claims, store)
     service = VerifiersService(MemoryVerifiers(), verification, matching, THRESHOLDS)
@@ -177,7 +189,9 @@ async def running() -> AsyncIterator[Running]:
 
 async def test_every_field_of_a_verification_is_written(running: Running) -> None:
     verifier_id = await running.verifier(**EVERYTHING)
-    (image,) = await running.verify(verifier_id, query=f"face_ids={running.alice}&attribute_ids={ATTRIBUTE}")
+    (image,) = await running.verify(
+        verifier_id, query=f"face_ids={running.alice}&event_ids={EVENT}&attribute_ids={ATTRIBUTE}"
+    )
     assert (image["filename"], image["status"], image["error"]["error_code"]) == ("raw_image", 1, 0)
     assert (image["exif"], image["people_count"]) == ({"Make": "A camera"}, 7)
     (found,) = image["detections"]["face_detections"]
@@ -212,17 +226,22 @@ async def test_every_field_of_a_verification_is_written(running: Running) -> Non
     assert (extracted["basic_attributes"]["age"], extracted["basic_attributes"]["gender"]) == (33, 1)
     assert (seconds, attribute.content.descriptors) == (9, (LIKE_ALICE,))
 
-    first, second = found["verifications"]
+    first, second, third = found["verifications"]
     assert first.keys() == {"status", "similarity", "face"}
-    assert (first["status"], second["status"]) == (True, False)
+    assert (first["status"], second["status"], third["status"]) == (True, True, False)
     assert first["face"] == {
         "face_id": running.alice, "account_id": str(ACCOUNT), "event_id": None, "user_data": "",
         "create_time": "2026-01-01T00:00:00.000000Z", "external_id": "alice", "avatar": "", "lists": [],
     }  # fmt: skip
-    assert second["attribute"] == {
+    told = second["event"]
+    assert (told["event_id"], told["external_id"], told["tags"], told["age"], told["mask"], told["gender"]) == (
+        str(EVENT), "seen", ["red"], 33, 1, None
+    )  # fmt: skip
+    assert told.keys().isdisjoint({"match_result", "top_match", "face_detections", "body_detections"})
+    assert third["attribute"] == {
         "attribute_id": str(ATTRIBUTE), "account_id": str(ACCOUNT), "create_time": "2026-01-01T00:00:00.000000Z"
     }  # fmt: skip
-    assert first["similarity"] > 0.9 > 0.1 > second["similarity"]
+    assert first["similarity"] == second["similarity"] > 0.9 > 0.1 > third["similarity"]
 
 
 async def test_without_policies_nothing_is_stored_or_estimated(running: Running) -> None:
@@ -318,6 +337,7 @@ async def test_boxes_are_looked_at_with_photos_and_ignored_with_samples(running:
         (b"alice", "external_ids=alice&use_exif_info=2", 400, 12012, "use_exif_info"),
         (b"alice", "external_ids=nobody", 404, 11041, "nobody"),
         (b"alice", f"face_ids={UUID(int=99)}", 404, 22002, str(UUID(int=99))),
+        (b"alice", f"event_ids={UUID(int=99)}", 404, 23001, str(UUID(int=99))),
         (b"alice", f"attribute_ids={UUID(int=99)}", 404, 22011, str(UUID(int=99))),
         (b"broken", "external_ids=alice", 400, 18002, "no"),
         (b"", "external_ids=alice", 400, 12030, "no body"),
