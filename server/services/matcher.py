@@ -124,10 +124,11 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
         self, request: pb.MatchFacesRequest | pb.MatchBodiesRequest, found: Sequence[Sequence[Sequence[Found]]]
     ) -> list[pb.ReferenceMatches]:
         """What was found for each reference, beside what was asked."""
+        blocks: Sequence[pb.Candidates | pb.BodyCandidates] = request.candidates
         return [
             pb.ReferenceMatches(
                 reference=pb.ReferenceEcho(id=reference.id, type=reference.type),
-                matches=[self._block(block, results) for block, results in zip(request.candidates, row, strict=True)],
+                matches=[self._block(block, results) for block, results in zip(blocks, row, strict=True)],
             )
             for reference, row in zip(request.references, found, strict=True)
         ]
