@@ -41,6 +41,8 @@ from server.domain.detection import Detection
 from server.domain.event_conditions import Condition
 from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
+from server.domain.generation.generation import Generation
+from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
@@ -68,6 +70,8 @@ from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
+from server.services.event_generation import EventGeneration
+from server.services.events import EventsService
 from server.services.faces import FacesService
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
@@ -120,6 +124,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Events": events_pb2.DESCRIPTOR.services_by_name["Events"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
@@ -268,6 +273,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        handler_registry = HandlerRegistry(handler_store, lists)
+        keeping = Keeping(events)
+        stack.push_async_callback(keeping.drain)
+        generation = Generation(pictures, matching, keeping)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -286,7 +295,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
-            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Handlers": HandlersService(handler_registry, handler_store, liveness),
+            "Events": EventsService(EventGeneration(generation, handler_store, handler_registry, liveness)),
             "Verifiers": VerifiersService(
                 verifiers,
                 Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
