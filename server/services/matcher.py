@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from luna import options_pb2
-from luna.v6 import attributes_pb2, events_pb2, faces_pb2, matcher_pb2_grpc
 from luna.v6 import matcher_pb2 as pb
+from luna.v6 import matcher_pb2_grpc
 
 from server.domain.descriptors import LAYOUTS, Descriptor
 from server.domain.matching import (
@@ -23,8 +22,9 @@ from server.domain.matching import (
 from server.errors import BadBody, LunaError, MissingField, NoDescriptorInXpk
 from server.rpc.calls import current
 from server.services.event_filters import conditions_at
-from server.services.event_records import stored_event
+from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS, SIMILARITY
 from server.services.messages import attribute, descriptor_from, face, face_filter, optional_uuid, uuids
+from server.services.stored_events import EVENT_TARGETS, stored_event
 
 _KINDS = {
     pb.REFERENCE_TYPE_FACE: ReferenceKind.FACE,
@@ -43,27 +43,6 @@ _OBJECTS = {
     ReferenceKind.EVENT_TRACK_ID: "event",
 }
 """The kinds of objects that references name, as permissions call them."""
-SIMILARITY = "similarity"
-FACE_TARGETS = {
-    "face_id": faces_pb2.FACE_FIELD_FACE_ID,
-    "account_id": faces_pb2.FACE_FIELD_ACCOUNT_ID,
-    "event_id": faces_pb2.FACE_FIELD_EVENT_ID,
-    "user_data": faces_pb2.FACE_FIELD_USER_DATA,
-    "create_time": faces_pb2.FACE_FIELD_CREATE_TIME,
-    "external_id": faces_pb2.FACE_FIELD_EXTERNAL_ID,
-    "avatar": faces_pb2.FACE_FIELD_AVATAR,
-    "lists": faces_pb2.FACE_FIELD_LISTS,
-}
-ATTRIBUTE_TARGETS = {
-    "attribute_id": attributes_pb2.ATTRIBUTE_FIELD_ATTRIBUTE_ID,
-    "account_id": attributes_pb2.ATTRIBUTE_FIELD_ACCOUNT_ID,
-    "create_time": attributes_pb2.ATTRIBUTE_FIELD_CREATE_TIME,
-}
-EVENT_TARGETS = {
-    value.GetOptions().Extensions[options_pb2.value].word: value.number
-    for value in events_pb2.EventField.DESCRIPTOR.values
-    if value.number
-}
 _TARGETS: Mapping[str, Collection[str]] = {
     "faces": FACE_TARGETS,
     "attributes": ATTRIBUTE_TARGETS,
@@ -124,10 +103,11 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
         self, request: pb.MatchFacesRequest | pb.MatchBodiesRequest, found: Sequence[Sequence[Sequence[Found]]]
     ) -> list[pb.ReferenceMatches]:
         """What was found for each reference, beside what was asked."""
+        blocks: Sequence[pb.Candidates | pb.BodyCandidates] = request.candidates
         return [
             pb.ReferenceMatches(
                 reference=pb.ReferenceEcho(id=reference.id, type=reference.type),
-                matches=[self._block(block, results) for block, results in zip(request.candidates, row, strict=True)],
+                matches=[self._block(block, results) for block, results in zip(blocks, row, strict=True)],
             )
             for reference, row in zip(request.references, found, strict=True)
         ]

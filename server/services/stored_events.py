@@ -12,7 +12,7 @@ from luna.v6 import events_pb2 as pb
 
 from server.domain.events import Candidate, EventMatch, EventRecord, Facts, Location, MatchedAttribute, RecordDetection
 from server.services.estimations import BODY_GENDERS, EMOTIONS, LIVENESS_STATES, MASK_STATES, PRESENCES, rect
-from server.services.matcher import ATTRIBUTE_TARGETS, FACE_TARGETS
+from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS
 from server.services.messages import ETHNICITIES, GENDER_OF, face, keep_targets, texts, timestamp, word_of
 
 T = TypeVar("T")
