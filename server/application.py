@@ -32,13 +32,17 @@ from luna.v6 import (
 from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
-from engines.index.follower import FollowingIndex
+from engines.index.follower import FollowingIndex, Pace
 from gateway.documentation import Documentation
 from gateway.handlers import rest_handlers
 from server.domain.claims import Claims
-from server.domain.descriptors import SPECS, calibrated
+from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
+from server.domain.event_conditions import Condition
+from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
+from server.domain.generation.generation import Generation
+from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
@@ -66,6 +70,8 @@ from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
+from server.services.event_generation import EventGeneration
+from server.services.events import EventsService
 from server.services.faces import FacesService
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
@@ -87,9 +93,10 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_feed import PostgresEventFeed
 from storage.events import PostgresEventStore
+from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
-from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
@@ -117,6 +124,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Events": events_pb2.DESCRIPTOR.services_by_name["Events"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
@@ -124,6 +132,9 @@ SERVICES = {
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
+
+EVENTS_PACE = Pace(attention=0.25)
+"""Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
 
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
@@ -244,8 +255,17 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(relay.close)
 
         version = engine.descriptor_version
-        specs = calibrated(SPECS, engine.calibrations)
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        specs = calibrated(LAYOUTS, engine.calibrations)
+        matching = Matching(
+            index,
+            MatrixComparer(),
+            faces,
+            attributes,
+            events,
+            await _event_index(stack, database, events) if settings.events.matching else None,
+            descriptor_version=version,
+            specs=specs,
+        )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
             probes["The inference engine"] = engine.ready
@@ -253,6 +273,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        handler_registry = HandlerRegistry(handler_store, lists)
+        keeping = Keeping(events)
+        stack.push_async_callback(keeping.drain)
+        generation = Generation(pictures, matching, keeping)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -271,7 +295,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
-            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Handlers": HandlersService(handler_registry, handler_store, liveness),
+            "Events": EventsService(EventGeneration(generation, handler_store, handler_registry, liveness)),
             "Verifiers": VerifiersService(
                 verifiers,
                 Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
@@ -305,3 +330,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
         yield Application(server, health, serving, streams, port)
+
+
+async def _event_index(
+    stack: AsyncExitStack, database: Database, events: EventSelector
+) -> FollowingIndex[tuple[Condition, ...]]:
+    """The index of events, loaded and closed with the server."""
+    index = FollowingIndex(PostgresEventFeed(database, events), "event index", pace=EVENTS_PACE)
+    stack.push_async_callback(index.close)
+    await index.start()
+    return index

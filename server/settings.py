@@ -201,8 +201,13 @@ class Fetch(Group):
 
 
 class Events(Group):
-    """Following the events that are made."""
+    """Searching events, and following those that are made."""
 
+    matching: bool = Field(
+        True,
+        description="Keep the descriptors of events in the memory of every server, so that events are candidates of "
+        "matching. Without it they are refused as such.",
+    )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
     )
