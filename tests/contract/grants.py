@@ -14,10 +14,12 @@ from luna.v6 import lists_pb2 as lists
 from luna.v6 import matcher_pb2 as matcher
 
 from server.application import SERVICES
-from tests.contract.cases import RECIPES, Recipe
+from server.rpc.methods import unary
+from tests.contract.cases import RECIPES
 from tests.contract.contract import Contract
 from tests.contract.native import descriptor
 from tests.contract.operations import Operation
+from tests.contract.recipes import Recipe
 from tests.contract.rest import Call
 from tests.contract.valid import match_body
 from tests.contract.world import World, token_body
@@ -166,8 +168,8 @@ VARIANTS: Mapping[tuple[str, str], Recipe] = {
 
 
 def methods() -> Mapping[str, MethodDescriptor]:
-    """Every method that is served, by its name: "Faces/GetFace"."""
-    return {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in service.methods}
+    """Every method that is served and is no stream, by its name: "Faces/GetFace"."""
+    return {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in unary(service)}
 
 
 def addresses(method: MethodDescriptor) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 PDF = b"%PDF-1.7 \x00\xff any bytes"
 """Content of an object; nobody looks into it."""
+ONE = "the one of its kind"
+"""Description of the handler and the verifier that calls only read."""
 LONG = "86400"
 """Longest life of an attribute, in seconds."""
 
@@ -92,6 +94,9 @@ class World:
         self.token_id = self.new_token()
         self.tokens_before = self._just_after(f"/6/tokens/{self.token_id}")
         """A time before which the owner has one token."""
+        self.handler_id = self.new_handler(description=ONE)
+        self.dynamic_id = self.new_handler(policies=None, handler_type=1)
+        self.verifier_id = self.new_verifier(description=ONE)
         self.image_id = self.new_image()
         self.object_id = self.new_object()
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
@@ -148,6 +153,16 @@ class World:
     def new_token(self, account: Account | None = None, **changes: object) -> str:
         """A fresh token of an account, with some of everything unless told otherwise."""
         return self.make("/6/tokens", {**token_body(), **changes}, account).text("token_id")
+
+    def new_handler(self, account: Account | None = None, **changes: object) -> str:
+        """A fresh handler, static unless told otherwise."""
+        body = {"description": "the handler", "policies": {}, **changes}
+        return self.make("/6/handlers", body, account).text("handler_id")
+
+    def new_verifier(self, account: Account | None = None, **changes: object) -> str:
+        """A fresh verifier, by which every two faces are alike."""
+        body = {"description": "the verifier", "policies": {"verification_threshold": 0}, **changes}
+        return self.make("/6/verifiers", body, account).text("verifier_id")
 
     def new_image(self, account: Account | None = None) -> str:
         """A fresh image with a text."""
