@@ -34,7 +34,7 @@ from tests.contract.valid import (
     references,
     token_fields,
 )
-from tests.contract.workflow_cases import HANDLERS, VERIFIERS
+from tests.contract.workflow_cases import EVENTS, HANDLERS, VERIFIERS
 from tests.contract.world import PDF, World, token_body
 
 ESTIMATED = (
@@ -441,6 +441,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
     ),
     **HANDLERS,
+    **EVENTS,
     **VERIFIERS,
 }
 """A recipe for every operation, by its id in the contract."""

@@ -15,7 +15,6 @@ NOT_SERVED: Mapping[str, str] = {
         ("task processing", "task info", "task errors", "task schedules"), "tasks come with their own service"
     ),
     **dict.fromkeys(("lambda [beta]", "lambda proxy [beta]"), "lambdas come with their own service"),
-    "events": "events are being built",
 }
 """Operations, or tags of them, that are not served, and why."""
 LACKING = {"predict_liveness": 11054}
