@@ -263,15 +263,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         specs = calibrated(LAYOUTS, engine.calibrations)
+        searched = settings.events.enabled and settings.events.matching
         matching = Matching(
             index,
             MatrixComparer(),
             faces,
             attributes,
             events if settings.events.enabled else None,
-            await _event_index(stack, database, events)
-            if settings.events.enabled and settings.events.matching
-            else None,
+            await _event_index(stack, database, events) if searched else None,
             descriptor_version=version,
             specs=specs,
         )
