@@ -265,13 +265,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         specs = calibrated(LAYOUTS, engine.calibrations)
+        searched = settings.events.enabled and settings.events.matching
         matching = Matching(
             index,
             MatrixComparer(),
             faces,
             attributes,
-            events,
-            await _event_index(stack, database, events) if settings.events.matching else None,
+            events if settings.events.enabled else None,
+            await _event_index(stack, database, events) if searched else None,
             descriptor_version=version,
             specs=specs,
         )
