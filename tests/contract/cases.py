@@ -22,8 +22,10 @@ from luna.v6 import tokens_pb2 as tokens
 
 from tests.contract.recipes import FRESH, Made, Recipe, body_of, new, path_of, query_of
 from tests.contract.rest import Answer, Call
+from tests.contract.spoken import into
 from tests.contract.valid import (
     account_body,
+    bodies_body,
     content,
     face_body,
     face_request,
@@ -431,6 +433,15 @@ RECIPES: Mapping[str, Recipe] = {
         lambda world: Call(body=match_body(world), account=world.owner),
         "Matcher/MatchFaces",
         lambda call: match_request(body_of(call)),
+        part="matches",
+    ),
+    "match_bodies": Recipe(
+        lambda world: Call(body=bodies_body(world), account=world.owner),
+        "Matcher/MatchBodies",
+        lambda call: matcher.MatchBodiesRequest(
+            references=references(body_of(call)["references"]),
+            candidates=[into(matcher.BodyCandidates(), one) for one in body_of(call)["candidates"]],
+        ),
         part="matches",
     ),
     "match_raw": Recipe(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from tests.contract.schema import Schema
 
 NOT_SERVED: Mapping[str, str] = {
-    "match_bodies": "bodies are searched among events",
     "ws_handshake": "it is the WebSocket of a stream",
     **dict.fromkeys(
         ("task processing", "task info", "task errors", "task schedules"), "tasks come with their own service"

@@ -21,6 +21,8 @@ from tests.contract.schema import TIME, UUID
 from tests.service import Account, Service
 
 OWN_VERSION = 1001
+BODY_VERSION, BODY_LENGTH = 1101, 768 * 2
+"""A version of descriptors of bodies, and how many bytes these have."""
 BROUGHT = {46: 256, **dict.fromkeys((52, 54, 56, 57, 58, 59, 60), 512)}
 """Versions of descriptors that users bring, and their lengths in bytes."""
 EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
@@ -102,6 +104,8 @@ class World:
         self.known_id = self.new_face(external_id=KNOWN)
         """A face whose external id is its own."""
         self.event_id = self.new_event()
+        self.body_event_id = self.new_raw_event()
+        """An event with the descriptor of a body."""
         self.image_id = self.new_image()
         self.object_id = self.new_object()
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
@@ -176,6 +180,12 @@ class World:
         made = self._kept(path, self.jpeg, {"content-type": "image/jpeg"}, account).members["events"]
         assert isinstance(made, list)
         return str(made[0]["event_id"])
+
+    def new_raw_event(self) -> str:
+        """A fresh event that the caller made, of a body."""
+        body = {"descriptor": text(bytes(BODY_LENGTH)), "version": BODY_VERSION}
+        event = {"body_attributes": {"descriptor": body}, "external_id": "body"}
+        return self.make(f"/6/handlers/{self.dynamic_id}/events/raw", event).text("event_id")
 
     def new_image(self, account: Account | None = None) -> str:
         """A fresh image with a text."""
