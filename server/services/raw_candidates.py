@@ -15,7 +15,7 @@ from server.domain.faces import Face
 from server.errors import BadBody, MissingField
 from server.rpc.validation import UUID as UUID_FORM
 from server.services.event_sources import location_from, meta_from
-from server.services.matcher import ATTRIBUTE_TARGETS, FACE_TARGETS
+from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS
 from server.services.messages import ETHNICITIES, GENDERS, moment
 from server.services.raw_facts import BODY_GENDER_OF, EMOTION_OF, LIVENESS_OF, MASK_OF, PRESENCE_OF
 from server.services.stored_events import CANDIDATE_TARGETS

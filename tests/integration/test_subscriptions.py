@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
-import grpc
 import pytest
 from luna.v6 import events_pb2 as pb
 from redis.asyncio import Redis
 
 from storage.database import Database
 from tests.following import Follower, follower, ids, take
-from tests.servers import PostgresServer, database, database_url, postgres, redis_client, redis_url
+from tests.servers import database, database_url, postgres, redis_client, redis_url
 
 __all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
