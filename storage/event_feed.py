@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -79,7 +79,7 @@ class PostgresEventFeed(PostgresFeed):
         return await self._selector.select(scope, filters)
 
     @staticmethod
-    def indexed(row: Sequence[Any]) -> IndexedObject:
+    def indexed(row: Iterable[Any]) -> IndexedObject:
         """The event of a row."""
         event_id, account_id, create_time, external_id, versions, vectors = row
         return IndexedObject(event_id, account_id, create_time, external_id, tuple(map(Descriptor, versions, vectors)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -74,7 +74,7 @@ class PostgresFaceFeed(PostgresFeed):
         await self._listener.close()
 
     @staticmethod
-    def indexed(row: Sequence[Any]) -> IndexedObject:
+    def indexed(row: Iterable[Any]) -> IndexedObject:
         """The face of a row."""
         face_id, account_id, create_time, external_id, event_id, list_ids, versions, vectors = row
         descriptors = tuple(map(Descriptor, versions, vectors))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -116,7 +116,7 @@ class PostgresFeed(ABC):
 
     @staticmethod
     @abstractmethod
-    def indexed(row: Sequence[Any]) -> IndexedObject:
+    def indexed(row: Iterable[Any]) -> IndexedObject:
         """The object of a row of `state`."""
 
     async def _begin_epoch(self) -> None:

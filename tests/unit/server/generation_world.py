@@ -86,7 +86,15 @@ class World:
         self.store = MemoryEvents()
         self.web = Web()
         self.images = Images(self.engine, self.samples, self.web)
-        self.matching = Matching(self.index, SlowComparer(), self.faces, self.attributes, descriptor_version=1001)
+        self.matching = Matching(
+            self.index,
+            SlowComparer(),
+            self.faces,
+            self.attributes,
+            self.store,  # type: ignore[arg-type] # the rest of the store is not used
+            None,
+            descriptor_version=1001,
+        )
         self.keeping = Keeping(self.store)  # type: ignore[arg-type] # the rest of the store is not used
         self.generation = Generation(self.images, self.matching, self.keeping)
         self.told: list[MadeEvent] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,14 +18,15 @@ from domain_stores import (
     cosine,
     descriptor,
 )
+from event_stores import MemoryEvents
 
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
 from server.domain.attributes import AttributeContent, BasicAttributes, Ethnicity, Gender, TemporaryAttribute
 from server.domain.checks import CheckName, Range
 from server.domain.claims import Claim, Claims
-from server.domain.descriptors import Descriptor, spec
-from server.domain.events import Batch, EventStore
+from server.domain.descriptors import BODY_SPECS, Descriptor, spec
+from server.domain.events import Batch
 from server.domain.filters import FaceLimits
 from server.domain.generation.request import EventSource
 from server.domain.images import Images, ImageSource, ImageType
@@ -48,6 +49,7 @@ from server.errors import (
     AttributeNotFound,
     BadBody,
     DescriptorNotFound,
+    EventNotFound,
     ExternalIdNotFound,
     FaceHasNoAttributes,
     FaceNotFound,
@@ -70,6 +72,11 @@ OLD = Descriptor.raw(46, bytes(range(256)))
 STORING = VerifierPolicies(sample=SamplePolicy(store=True), attribute=AttributePolicy(store=True))
 
 
+def body_descriptor() -> Descriptor:
+    """What an event has besides, and nobody is verified by."""
+    return Descriptor(1101, bytes(BODY_SPECS[1101].byte_length))
+
+
 def like(of: Descriptor, number: int = 1, **changes: Any) -> DetectedFace:
     """A face that is seen, with a descriptor."""
     return replace(face(number, **changes), descriptor=ExtractedDescriptor(of.version, of.data, 0.75))
@@ -84,10 +91,11 @@ SEEN: dict[bytes, Sequence[DetectedFace] | LunaError] = {
 }
 
 
-class Events:
-    """Keeps batches, or fails."""
+class Events(MemoryEvents):
+    """Remembers batches, or fails."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.batches: list[Batch] = []
         self.failure: LunaError | None = None
 
@@ -104,13 +112,22 @@ class World:
         self.engine = ScriptedEngine(SEEN)
         self.faces, self.attributes, self.samples = MemoryFaces(), MemoryAttributes(), MemorySamples()
         self.events = Events()
-        matching = Matching(SlowIndex(self.faces), SlowComparer(), self.faces, self.attributes, descriptor_version=1001)
-        events = cast("EventStore", self.events)
-        claims = Claims(matching, self.faces, self.attributes, events)
-        self.verification = Verification(Images(self.engine, self.samples, Nowhere()), matching, claims, events)
+        matching = Matching(
+            SlowIndex(self.faces),
+            SlowComparer(),
+            self.faces,
+            self.attributes,
+            self.events,
+            None,
+            descriptor_version=1001,
+        )
+        claims = Claims(matching, self.faces, self.attributes, self.events)
+        images = Images(self.engine, self.samples, Nowhere())
+        self.verification = Verification(images, matching, claims, self.events)
         self.alice = self.faces.put(1, ONE, ALICE, external_id="alice")
         self.twin = self.faces.put(2, ONE, LIKE_ALICE, OLD, external_id="alice")
         self.theirs = self.faces.put(3, OTHER, ALICE, external_id="theirs")
+        self.event = self.events.put(4, ONE, ALICE, body_descriptor(), external_id="seen")
         self.attribute = UUID(int=7)
         content = AttributeContent((BOB,))
         self.attributes.rows[self.attribute] = TemporaryAttribute(self.attribute, ONE, NOW, content)
@@ -146,19 +163,23 @@ def told(found: VerifiedFace) -> list[tuple[bool, UUID | None]]:
 
 
 async def test_every_face_is_compared_with_everybody_in_the_order_of_the_claim(world: World) -> None:
-    claim = Claim((world.alice,), (), (world.attribute,), ("alice",))
+    claim = Claim((world.alice,), (world.event,), (world.attribute,), ("alice",))
     (image,) = await world.perform(b"both", claim=claim)
     alice, bob = image.faces
-    assert told(alice) == [(True, world.alice), (False, world.attribute), (True, world.twin)]
-    assert told(bob) == [(False, world.alice), (True, world.attribute), (False, world.twin)]
+    order = (world.alice, world.event, world.attribute, world.twin)
+    assert told(alice) == list(zip((True, True, False, True), order, strict=True))
+    assert told(bob) == list(zip((False, False, True, False), order, strict=True))
     for found, seen in ((alice, LIKE_ALICE), (bob, BOB)):
-        for one, candidate in zip(found.verifications, (ALICE, BOB, LIKE_ALICE), strict=True):
+        for one, candidate in zip(found.verifications, (ALICE, ALICE, BOB, LIKE_ALICE), strict=True):
             # the comparison of a slow loop over the numbers, calibrated by the closed form
             assert one.candidate.similarity == pytest.approx(spec(1001).similarity(cosine(seen, candidate)))
     face_told = alice.verifications[0].candidate.face
     assert face_told is not None
     assert (face_told.face_id, face_told.external_id) == (world.alice, "alice")
-    attribute_told = alice.verifications[1].candidate.attribute
+    event_told = alice.verifications[1].candidate.event
+    assert event_told is not None
+    assert (event_told.event_id, event_told.external_id) == (world.event, "seen")
+    attribute_told = alice.verifications[2].candidate.attribute
     assert attribute_told is not None
     assert (attribute_told.account_id, attribute_told.create_time) == (ONE, NOW)
 
@@ -171,7 +192,7 @@ async def test_a_status_is_true_only_above_the_threshold(world: World) -> None:
 
 async def test_nothing_is_kept_unless_the_policies_say_so(world: World) -> None:
     found = await world.one(b"alice")
-    assert (found.sample_id, found.attribute_id) == (None, None)
+    assert (found.sample_id, found.extract.attribute_id) == (None, None)
     assert world.events.batches == []
     assert world.engine.looks[-1].warps is False
 
@@ -188,22 +209,22 @@ async def test_samples_and_attributes_of_all_sources_are_one_batch(world: World)
     assert [one.sample_id for one in faces] == [sample.sample_id for sample, _ in batch.samples]
     assert [data for _, data in batch.samples] == [b"warp 1", b"warp 2", b"warp 1"]
     assert {sample.account_id for sample, _ in batch.samples} == {ONE}
-    assert [one.attribute_id for one in faces] == [one.attribute_id for one, _ in batch.attributes]
+    assert [one.extract.attribute_id for one in faces] == [one.attribute_id for one, _ in batch.attributes]
     assert [seconds for _, seconds in batch.attributes] == [60, 60, 60]
     attribute, sample = batch.attributes[1][0], batch.samples[1][0]
     assert attribute.account_id == ONE
     assert attribute.content == AttributeContent(
         (BOB,), (sample.sample_id,), BasicAttributes(33, Gender.MALE, Ethnicity.ASIAN), (sample.sample_id,)
     )
-    assert faces[1].basic_attributes is not None
-    assert faces[1].basic_attributes.age == pytest.approx(33.4)
+    assert faces[1].extract.basic_attributes is not None
+    assert faces[1].extract.basic_attributes.age == pytest.approx(33.4)
 
 
 async def test_an_attribute_without_a_sample_names_none_and_lives_five_minutes(world: World) -> None:
     found = await world.one(b"alice", VerifierPolicies(attribute=AttributePolicy(store=True)))
     (batch,) = world.events.batches
     ((attribute, seconds),) = batch.attributes
-    assert (attribute.attribute_id, seconds) == (found.attribute_id, 300)
+    assert (attribute.attribute_id, seconds) == (found.extract.attribute_id, 300)
     assert attribute.content == AttributeContent((LIKE_ALICE,))
     assert batch.samples == ()
 
@@ -223,7 +244,8 @@ async def test_a_descriptor_is_compared_and_nothing_is_estimated_of_it(world: Wo
     world.engine.off = frozenset(Estimation)
     found = await world.one(EventSource("mine", descriptor=LIKE_ALICE), policies)
     assert told(found) == [(True, world.alice)]
-    assert (found.face, found.score, found.basic_attributes, found.sample_id) == (None, None, None, None)
+    assert (found.face, found.sample_id) == (None, None)
+    assert (found.extract.score, found.extract.basic_attributes, found.extract.samples) == (None, None, ())
     (batch,) = world.events.batches
     assert batch.samples == ()
     assert batch.attributes[0][0].content == AttributeContent((LIKE_ALICE,))
@@ -355,6 +377,12 @@ async def test_a_broken_image_is_an_entry_unless_it_is_the_only_one(world: World
         (Claim(attribute_ids=(UUID(int=20),)), AttributeNotFound),
         (Claim(attribute_ids=(UUID(int=21),)), NoReferenceDescriptor),
         (Claim(attribute_ids=(UUID(int=99),)), AttributeNotFound),
+        (Claim(event_ids=(UUID(int=99),)), EventNotFound),
+        (Claim(event_ids=(UUID(int=30),)), EventNotFound),
+        (Claim(event_ids=(UUID(int=31),)), NoReferenceDescriptor),
+        (Claim(event_ids=(UUID(int=32),)), DescriptorNotFound),
+        # the first kinds are looked for first, and all of them before any picture
+        (Claim(face_ids=(UUID(int=1),), event_ids=(UUID(int=99),)), EventNotFound),
     ],
 )
 async def test_one_who_cannot_be_had_fails_the_call_by_their_kind_before_any_work(
@@ -363,6 +391,9 @@ async def test_one_who_cannot_be_had_fails_the_call_by_their_kind_before_any_wor
     world.faces.put(10, ONE, bare=True, external_id="bare")
     world.faces.put(11, ONE)
     world.faces.put(12, ONE, OLD)
+    world.events.put(30, OTHER, ALICE)
+    world.events.put(31, ONE, body_descriptor())
+    world.events.put(32, ONE, OLD)
     for number, account, content in ((20, OTHER, AttributeContent((ALICE,))), (21, ONE, AttributeContent())):
         attribute = TemporaryAttribute(UUID(int=number), account, NOW, content)
         world.attributes.rows[attribute.attribute_id] = attribute
@@ -381,9 +412,9 @@ async def test_a_sample_of_another_account_is_not_there(world: World) -> None:
 
 
 async def test_whoever_is_named_twice_is_compared_once(world: World) -> None:
-    claim = Claim((world.twin, world.alice, world.twin), (), (world.attribute, world.attribute), ("alice", "alice"))
+    claim = Claim((world.twin, world.alice, world.twin), (world.event,) * 2, (world.attribute,) * 2, ("alice", "alice"))
     (image,) = await world.perform(b"alice", claim=claim)
-    assert [one for _, one in told(image.faces[0])] == [world.twin, world.alice, world.attribute]
+    assert [one for _, one in told(image.faces[0])] == [world.twin, world.alice, world.event, world.attribute]
 
 
 def token(*grants: tuple[str, str]) -> Principal:
@@ -396,6 +427,7 @@ def token(*grants: tuple[str, str]) -> Principal:
         (Claim(face_ids=(UUID(int=1),)), VerifierPolicies(), {("face", "matching")}),
         (Claim(external_ids=("alice",)), VerifierPolicies(), {("face", "matching")}),
         (Claim(attribute_ids=(UUID(int=7),)), VerifierPolicies(), {("attribute", "matching")}),
+        (Claim(event_ids=(UUID(int=4),)), VerifierPolicies(), {("event", "matching")}),
         (
             Claim(face_ids=(UUID(int=1),), attribute_ids=(UUID(int=7),)),
             STORING,
@@ -411,11 +443,6 @@ async def test_a_token_must_be_allowed_each_kind_that_it_compares_with_and_store
         with pytest.raises(MissingPermission) as refused:
             await world.perform(b"alice", claim=claim, policies=policies, principal=token(*needed - {one}))
         assert refused.value.values == {"object": one[0], "action": one[1]}
-
-
-async def test_a_token_must_be_allowed_to_compare_with_events(world: World) -> None:
-    with pytest.raises(MissingPermission, match="event"):
-        await world.perform(b"alice", claim=Claim(event_ids=(UUID(int=1),)), principal=token(("face", "matching")))
 
 
 async def test_an_estimation_that_no_model_serves_is_refused_by_the_name_of_its_policy(world: World) -> None:
