@@ -110,8 +110,22 @@ SERVICES = {
 }
 """Every service that is served, in the reference document's order."""
 
+COMPONENTS = {
+    "Handlers": "handlers",
+    "Events": "events",
+    "Subscriptions": "sender",
+    "Samples": "image_store",
+    "Matcher": "index_module",
+}
+"""The services that /6/features knows, by its names for them."""
+
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
+
+
+def components() -> frozenset[str]:
+    """The parts that this server has, by the names of /6/features."""
+    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
 
 
 class NotConfigured(Exception):
@@ -227,7 +241,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
-            "Platform": PlatformService(health, engine, shown(settings)),
+            "Platform": PlatformService(health, engine, shown(settings), components()),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
