@@ -300,7 +300,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         handler_registry = HandlerRegistry(handler_store, lists)
         keeping = Keeping(events)
         stack.push_async_callback(keeping.drain)
-        generation = Generation(pictures, matching, keeping)
+        generation = Generation(pictures, matching, keeping, stores_events=settings.events.enabled)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
