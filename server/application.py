@@ -56,6 +56,7 @@ from server.domain.subscriptions import Subscriptions
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
 from server.engine_application import engine_of
+from server.errors import Busy
 from server.health import Health
 from server.inference.remote import RemoteEngine
 from server.metrics import Metrics, served
@@ -94,6 +95,7 @@ from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.event_feed import PostgresEventFeed
+from storage.event_months import EventMonths
 from storage.events import PostgresEventStore
 from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
@@ -254,15 +256,21 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         await relay.start()
         stack.push_async_callback(relay.close)
 
+        try:
+            await EventMonths(database).prepare()
+        except Busy as error:
+            log.warning("the months of events are left to the worker: %s", error)
+
         version = engine.descriptor_version
         specs = calibrated(LAYOUTS, engine.calibrations)
+        searched = settings.events.enabled and settings.events.matching
         matching = Matching(
             index,
             MatrixComparer(),
             faces,
             attributes,
-            events,
-            await _event_index(stack, database, events) if settings.events.matching else None,
+            events if settings.events.enabled else None,
+            await _event_index(stack, database, events) if searched else None,
             descriptor_version=version,
             specs=specs,
         )
@@ -296,7 +304,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
             "Handlers": HandlersService(handler_registry, handler_store, liveness),
-            "Events": EventsService(EventGeneration(generation, handler_store, handler_registry, liveness)),
+            "Events": EventsService(
+                EventGeneration(generation, handler_store, handler_registry, liveness),
+                events,
+                keeping,
+                handler_store,
+                enabled=settings.events.enabled,
+            ),
             "Verifiers": VerifiersService(
                 verifiers,
                 Verification(pictures, matching, Claims(matching, faces, attributes, events), events),

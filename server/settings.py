@@ -201,12 +201,15 @@ class Fetch(Group):
 
 
 class Events(Group):
-    """Searching events, and following those that are made."""
+    """Events: reading and searching them, and following those that are made."""
 
+    enabled: bool = Field(
+        True, description="Events can be read, and saved where the caller made them; off answers both with 403."
+    )
     matching: bool = Field(
         True,
-        description="Keep the descriptors of events in the memory of every server, so that events are candidates of "
-        "matching. Without it they are refused as such.",
+        description="Keep the descriptors of events in the memory of every server, so that matching finds events; off "
+        "answers 403 where they are candidates.",
     )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 BEFORE, AFTER = 1, 2
 """Months that have tables of their own before and after the present one."""
-ATTEMPTS: Final = 60
+ATTEMPTS: Final = 20
 RETRY_SECONDS: Final = 0.5
 """A lock is waited for less than a second, so that no other call waits behind it for longer; then it is tried again."""
 
