@@ -34,6 +34,9 @@ from sqlalchemy.types import UserDefinedType
 CHANNEL: Final = "luna_index"
 """Notified whenever a transaction that changed an indexed face commits."""
 
+NOTICES: Final = "luna_notices"
+"""Notified whenever a transaction commits that has something in it that subscribers are to be told."""
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -338,6 +341,20 @@ event_descriptors: Final = Table(
     Column("score", REAL),
     PrimaryKeyConstraint("event_id", "version", "create_time"),
     postgresql_partition_by="RANGE (create_time)",
+)
+
+#: One row for each event that a statement changed, for indexes, as `index_changes` for faces. A row without an id tells
+#: that every event that was created from `create_time` on and before `dropped_until` is gone.
+event_changes: Final = Table(
+    "event_changes",
+    metadata,
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("event_id", Uuid),
+    _time("create_time"),
+    Column("dropped_until", DateTime(timezone=True)),
+    CheckConstraint("(event_id IS NULL) = (dropped_until IS NOT NULL)", name="kind"),
+    Index(None, "xid"),
+    prefixes=["UNLOGGED"],
 )
 
 #: What subscribers are to be told, until it is in the stream of notifications.

@@ -115,12 +115,21 @@ def permit(principal: Principal, access: options_pb2.Access, request: Message) -
 
     Raises:
         MissingPermission, MissingResource: the token lacks something; the error names it.
+        EventsNotAllowed, HandlerNotAllowed: it may not make events, or not with the handler.
     """
     if access.resource:
         principal.require_resource(access.resource)
     for permission in access.permissions:
         if not permission.field or _word(request, permission.field) == permission.word:
             principal.require(permission.object, permission.action)
+    if access.emit_events:
+        principal.require_events(_handler_id(request))
+
+
+def _handler_id(request: Message) -> UUID | None:
+    """The handler that a request names; None where its text is no id, which validation then refuses."""
+    text = str(getattr(request, "handler_id"))  # noqa: B009 - the option is for requests that have it
+    return UUID(text) if UUID_PATTERN.fullmatch(text) else None
 
 
 def _word(request: Message, name: str) -> str:
