@@ -62,12 +62,9 @@ class Change:
         return self._safe is not None
 
     def missing(self, objects: Iterable[UUID]) -> tuple[UUID, ...]:
-        """Those of the ids that the entry lacks, each once, as far as it has room for them.
-
-        The account whose change it is has its own place in the entry.
-        """
+        """Those of the ids that the entry lacks, each once, as far as it has room for them."""
         kept = dict.fromkeys(self.entry.objects) if self._safe is None else self._safe
-        found = dict.fromkeys(one for one in objects if one not in kept and one != self.entry.account_id)
+        found = dict.fromkeys(one for one in objects if one not in kept)
         return tuple(found)[: max(0, MOST - len(kept))]
 
     def keep(self, objects: Iterable[UUID]) -> None:

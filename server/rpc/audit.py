@@ -35,6 +35,14 @@ def change_of(method: Method, request: Message, caller: Principal | None, addres
     )
 
 
+def made_by(change: Change, response: Message) -> tuple[UUID, ...]:
+    """The ids of a response that the entry of its change lacks.
+
+    The account whose change it is has its own place there.
+    """
+    return change.missing(one for one in objects_of(response) if one != change.entry.account_id)
+
+
 def objects_of(message: Message) -> tuple[UUID, ...]:
     """The ids of Luna's objects that a request or a response names, each once, in their order."""
     return tuple(dict.fromkeys(_ids(message)))

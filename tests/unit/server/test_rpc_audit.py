@@ -33,7 +33,7 @@ from server.domain.permissions import Permissions
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.errors import DeadlineExceeded, Unavailable
-from server.rpc.audit import change_of, objects_of
+from server.rpc.audit import change_of, made_by
 from server.rpc.authorization import Authorizer
 from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
@@ -63,7 +63,7 @@ def whole(
 ) -> AuditEntry:
     """The entry of a call as it is in the end."""
     change = change_of(method, request, caller, address, "1,request")
-    missing = change.missing(objects_of(response))
+    missing = made_by(change, response)
     return dataclasses.replace(change.entry, objects=change.entry.objects + missing)
 
 
