@@ -140,8 +140,22 @@ SERVICES = {
 EVENTS_PACE = Pace(attention=0.25)
 """Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
 
+COMPONENTS = {
+    "Handlers": "handlers",
+    "Events": "events",
+    "Subscriptions": "sender",
+    "Samples": "image_store",
+    "Matcher": "index_module",
+}
+"""The services that /6/features knows, by its names for them."""
+
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
+
+
+def components() -> frozenset[str]:
+    """The parts that this server has, by the names of /6/features."""
+    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
 
 
 class NotConfigured(Exception):
@@ -265,13 +279,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
         version = engine.descriptor_version
         specs = calibrated(LAYOUTS, engine.calibrations)
+        searched = settings.events.enabled and settings.events.matching
         matching = Matching(
             index,
             MatrixComparer(),
             faces,
             attributes,
-            events,
-            await _event_index(stack, database, events) if settings.events.matching else None,
+            events if settings.events.enabled else None,
+            await _event_index(stack, database, events) if searched else None,
             descriptor_version=version,
             specs=specs,
         )
@@ -289,7 +304,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
-            "Platform": PlatformService(health, engine, shown(settings)),
+            "Platform": PlatformService(health, engine, shown(settings), components()),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),

@@ -113,7 +113,7 @@ class Matching:
         comparer: compares temporary attributes.
         faces: where faces are kept.
         attributes: where temporary attributes are kept.
-        events: where events are kept.
+        events: where events are kept; None where they are switched off.
         event_index: of events; None where they are not searched.
         descriptor_version: of the faces that are searched.
         specs: what cosines mean, for faces and for bodies.
@@ -125,7 +125,7 @@ class Matching:
         comparer: Comparer,
         faces: FaceStore,
         attributes: AttributeStore,
-        events: EventStore,
+        events: EventStore | None,
         event_index: EventIndex | None,
         *,
         descriptor_version: int,
@@ -295,7 +295,7 @@ class Matching:
         if not event_ids:
             return {}
         query = EventQuery((Condition(Column.EVENT_ID, Operator.IN, tuple(event_ids)),))
-        found = await self._events.find(principal.reads(), query, Page(1, len(event_ids)))
+        found = await self._kept.find(principal.reads(), query, Page(1, len(event_ids)))
         return {event.event_id: event for event in found}
 
     async def _descriptor(self, reads: Scope, reference: StoredReference | Descriptor) -> Descriptor:
@@ -326,15 +326,21 @@ class Matching:
             raise FaceHasNoAttributes(face_id=face_id)
         return self._chosen(attribute.content, "face", face_id)
 
+    @property
+    def _kept(self) -> EventStore:
+        if self._events is None:
+            raise EventsOff
+        return self._events
+
     async def _event(self, reads: Scope, reference: StoredReference) -> UUID:
         """The event that a reference names: the newest one, where it is not by event_id."""
         match reference.kind:
             case ReferenceKind.EVENT_EXTERNAL_ID:
-                found = await self._events.newest_by_external_id(reads, reference.id)
+                found = await self._kept.newest_by_external_id(reads, reference.id)
                 if found is None:
                     raise EventExternalIdNotFound(external_id=reference.id)
             case ReferenceKind.EVENT_TRACK_ID:
-                found = await self._events.newest_by_track_id(reads, reference.id)
+                found = await self._kept.newest_by_track_id(reads, reference.id)
                 if found is None:
                     raise EventTrackIdNotFound(track_id=reference.id)
             case _:
@@ -343,7 +349,7 @@ class Matching:
 
     async def _of_event(self, reads: Scope, event_id: UUID) -> Descriptor:
         """The face of an event."""
-        descriptor = await self._events.descriptor(reads, event_id, self._version)
+        descriptor = await self._kept.descriptor(reads, event_id, self._version)
         if descriptor is None:
             if not SPECS.keys() & await self._versions(reads, event_id):
                 raise NoReferenceDescriptor(kind="event", id=event_id)
@@ -356,14 +362,14 @@ class Matching:
             return reference
         event_id = await self._event(reads, reference)
         versions = BODY_SPECS.keys() & await self._versions(reads, event_id)
-        descriptor = await self._events.descriptor(reads, event_id, max(versions)) if versions else None
+        descriptor = await self._kept.descriptor(reads, event_id, max(versions)) if versions else None
         if descriptor is None:
             raise BodyDescriptorNotFound(id=event_id, version=_BODY_VERSIONS)
         return descriptor
 
     async def _versions(self, reads: Scope, event_id: UUID) -> tuple[int, ...]:
-        versions = await self._events.descriptor_versions(reads, event_id)
-        if not versions and await self._events.get(reads, event_id) is None:
+        versions = await self._kept.descriptor_versions(reads, event_id)
+        if not versions and await self._kept.get(reads, event_id) is None:
             raise EventNotFound(event_id=event_id)
         return versions
 

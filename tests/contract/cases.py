@@ -22,8 +22,10 @@ from luna.v6 import tokens_pb2 as tokens
 
 from tests.contract.recipes import FRESH, Made, Recipe, body_of, new, path_of, query_of
 from tests.contract.rest import Answer, Call
+from tests.contract.spoken import into
 from tests.contract.valid import (
     account_body,
+    bodies_body,
     content,
     face_body,
     face_request,
@@ -34,7 +36,7 @@ from tests.contract.valid import (
     references,
     token_fields,
 )
-from tests.contract.workflow_cases import HANDLERS, VERIFIERS
+from tests.contract.workflow_cases import EVENTS, HANDLERS, VERIFIERS
 from tests.contract.world import PDF, World, token_body
 
 ESTIMATED = (
@@ -433,6 +435,15 @@ RECIPES: Mapping[str, Recipe] = {
         lambda call: match_request(body_of(call)),
         part="matches",
     ),
+    "match_bodies": Recipe(
+        lambda world: Call(body=bodies_body(world), account=world.owner),
+        "Matcher/MatchBodies",
+        lambda call: matcher.MatchBodiesRequest(
+            references=references(body_of(call)["references"]),
+            candidates=[into(matcher.BodyCandidates(), one) for one in body_of(call)["candidates"]],
+        ),
+        part="matches",
+    ),
     "match_raw": Recipe(
         lambda world: Call(body=raw_body(world), account=world.owner),
         "Matcher/MatchRaw",
@@ -441,6 +452,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
     ),
     **HANDLERS,
+    **EVENTS,
     **VERIFIERS,
 }
 """A recipe for every operation, by its id in the contract."""

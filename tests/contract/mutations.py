@@ -12,7 +12,7 @@ from tests.contract.schema import Schema
 BAD_BODY, MISSING_FIELD, BAD_BASE64 = 12022, 12003, 18001
 BAD_AVATAR, UNKNOWN_VERSION = 22009, 12036
 
-PLACES: Mapping[tuple[str, str], tuple[int | None, ...]] = {("match_faces", "candidates"): (0, None, 1)}
+PLACES: Mapping[tuple[str, str], tuple[int | None, ...]] = {("match_faces", "candidates"): (0, 1, 2)}
 """Where the valid body of an operation has an item of each alternative of a list; None where it is not served.
 
 Elsewhere the first alternative is the first item, the second one the second.

@@ -153,7 +153,7 @@ def _of_objects(rest: Mapping[str, object], native: dict[str, object], path: str
         union = name in {"filters", "candidates"} and isinstance(value, dict) and "origin" in value
         key = str(cast("Mapping[str, object]", value)["origin"]) if union else _native_name(name, native)
         other = left.pop(key, None)
-        if name in fresh:
+        if name in fresh and not isinstance(value, dict):
             if (value is None) != (other is None or other == ""):
                 found.append(f"{path}.{name}: {value!r} and {other!r}")
         elif value is None:

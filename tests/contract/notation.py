@@ -55,7 +55,7 @@ class Notes:
             return ANY
         given = cast("Notation", value)
         stated = STATED & given.keys()
-        if "value" in given and not stated:
+        if "value" in given and all(name == "value" or _ABOUT.fullmatch(str(name)) for name in given):
             return self.read(given["value"])
         # what has an id has a type as a member
         if not stated or {"id", "type"} <= given.keys():

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from tests.contract.schema import Schema
 
 NOT_SERVED: Mapping[str, str] = {
-    "match_bodies": "bodies are searched among events",
     "ws_handshake": "it is the WebSocket of a stream",
     **dict.fromkeys(
         ("task processing", "task info", "task errors", "task schedules"), "tasks come with their own service"
     ),
     **dict.fromkeys(("lambda [beta]", "lambda proxy [beta]"), "lambdas come with their own service"),
-    "events": "events are being built",
 }
 """Operations, or tags of them, that are not served, and why."""
 LACKING = {"predict_liveness": 11054}

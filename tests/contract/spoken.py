@@ -61,6 +61,9 @@ def _fill(part: Message, value: Any) -> None:
         ParseDict(value, part)
     elif isinstance(value, Mapping):
         into(part, value)
+    elif isinstance(value, list):
+        for field, item in zip(part.DESCRIPTOR.fields, value, strict=True):
+            _set(part, field, item)
     else:
         scalar = part.DESCRIPTOR.GetOptions().Extensions[options_pb2.message].scalar
         _set(part, part.DESCRIPTOR.fields_by_name[scalar], value)

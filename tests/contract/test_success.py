@@ -47,6 +47,11 @@ TOLERATED: Mapping[str, str] = {
             "basic_attributes",
         )
     },
+    ".images.0.error.link: missing": "there is no page about success",
+    **{
+        f"aggregate_estimations.body.attributes.{name}: missing": "there are none unless sources are aggregated"
+        for name in ("basic_attributes", "upper_body", "lower_body", "accessories")
+    },
     ".images.0.exif: missing": "only where it is asked for",
     "face_attributes.basic_attributes: null": "only where it is asked for",
     "face.detection.rect: null": "a sample given as input has no rectangle: it is then null or absent",
@@ -67,7 +72,9 @@ def test_what_is_listed_as_not_served_is_not_served(rest: Rest) -> None:
     assert {name for one in CONTRACT.not_served for name in (one.id, one.tag)} >= NOT_SERVED.keys()
     for one in CONTRACT.not_served:
         answer = rest.send(one.method, one.path)
-        assert answer.status in {404, 405}, f"{one.id} is served now: it needs a recipe"
+        # a handshake is a stream, and no operation with an answer: tests of its own follow it
+        expected = {401} if one.id == "ws_handshake" else {404, 405}
+        assert answer.status in expected, f"{one.id} is served now: it needs a recipe"
 
 
 @pytest.mark.parametrize(("operation", "recipe"), every(of="answer"))

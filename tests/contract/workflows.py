@@ -85,7 +85,7 @@ class Workflows:
                 schema=schema,
                 default=default if isinstance(default, int | float) else None,
                 all_by_default=words or (isinstance(default, str) and default.startswith("all")),
-                required=one.get("required") is True and one["in"] == "query",
+                required=one.get("required") is True,
             )
 
     def _schema(self, one: Notation) -> Schema:
