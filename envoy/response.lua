@@ -3,6 +3,7 @@
 
 local ERRORS = {{ grpc_errors }}
 local NAMESPACE = "luna"
+local SOCKET_REFUSALS = {["414"] = true, ["431"] = true}
 
 -- Seeded by the clock and an address, so that neither two starts nor two workers give the same ids.
 math.randomseed(os.time() + (tonumber((tostring({}):match("0x(%x+)") or "0"), 16) or 0) % 2147483647)
@@ -80,6 +81,8 @@ function envoy_on_response(handle)
   elseif (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
     -- gRPC failed before the facade answered, or a native call was refused
     fail(handle, ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"], request)
+  elseif SOCKET_REFUSALS[headers:get(":status")] and (headers:get("content-type") or ""):sub(1, 10) == "text/plain" then
+    fail(handle, ERRORS["socket"], request)
   end
   if not headers:get("luna-request-id") and request["id"] then
     headers:replace("luna-request-id", request["id"])

@@ -17,8 +17,10 @@ from pathlib import Path
 from google.api import annotations_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from luna import options_pb2
 
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
+from gateway.websocket import HEALTH
 from server.errors import (
     Busy,
     DeadlineExceeded,
@@ -32,6 +34,7 @@ from server.errors import (
     UnsupportedMediaType,
 )
 from server.rpc.admission import RETRY_AFTER, takes_images
+from server.rpc.methods import streaming
 from server.settings import Settings
 
 WORKERS = 2
@@ -75,6 +78,7 @@ def render(
     folder: Path,
     *,
     images: int,
+    sockets: Sequence[int] = (),
     upstream: str = "",
     workers: int = WORKERS,
 ) -> Edge:
@@ -85,6 +89,7 @@ def render(
         services: the services of `luna.v6` that the servers have.
         ports: one for each server process.
         folder: where the files go.
+        sockets: the ports of WebSockets, one for each server process; without them there are none.
         images: calls with images that all servers together take at a time; Envoy refuses further ones with 429.
         upstream: host of the servers; empty is that of the settings, or loopback where they serve every address.
         workers: Envoy's threads.
@@ -128,6 +133,10 @@ def render(
         discovery="STATIC" if _is_address(host) else "STRICT_DNS",
         upstream=host,
         ports=list(ports),
+        socket_paths=sorted(socket_paths(services)) if sockets else [],
+        socket_ports=list(sockets),
+        socket_upstream=upstream or _reachable(settings.websocket.host),
+        socket_health=HEALTH,
     )
     files["envoy.yaml"].touch()
     files["envoy.yaml"].chmod(0o600)  # it holds the key
@@ -140,6 +149,12 @@ def render(
         "--disable-hot-restart",
     )
     return Edge(folder, files["envoy.yaml"], files["admin.address"], arguments)
+
+
+def socket_paths(services: Iterable[ServiceDescriptor]) -> set[str]:
+    """The paths of the WebSockets of some services."""
+    rests = (method.GetOptions().Extensions[options_pb2.rest] for service in services for method in streaming(service))
+    return {rest.websocket for rest in rests if rest.websocket}
 
 
 def _image_paths(services: Iterable[ServiceDescriptor]) -> str:
@@ -188,6 +203,8 @@ def _grpc_errors(largest: int) -> Mapping[str, LunaError]:
         str(GrpcCode.RESOURCE_EXHAUSTED.value): RequestTooLarge(limit=largest),
         str(GrpcCode.UNAVAILABLE.value): unavailable,
         "native": _native(),
+        # what takes WebSockets refuses longer lines by itself, in words of its own
+        "socket": MalformedRequest(message="the request line or a header exceeds 8192 bytes"),
         "default": Internal(request_id=PLACEHOLDER),
     }
 

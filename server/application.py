@@ -34,7 +34,9 @@ from pydantic import SecretStr
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex, Pace
 from gateway.documentation import Documentation
+from gateway.edge import socket_paths
 from gateway.handlers import rest_handlers
+from gateway.websocket import WebSockets
 from server.domain.claims import Claims
 from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
@@ -58,7 +60,7 @@ from server.engine_application import engine_of
 from server.errors import Busy
 from server.health import Health
 from server.inference.remote import RemoteEngine
-from server.metrics import Metrics, served
+from server.metrics import Metrics, PortTaken, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
@@ -137,8 +139,22 @@ SERVICES = {
 EVENTS_PACE = Pace(attention=0.25)
 """Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
 
+COMPONENTS = {
+    "Handlers": "handlers",
+    "Events": "events",
+    "Subscriptions": "sender",
+    "Samples": "image_store",
+    "Matcher": "index_module",
+}
+"""The services that /6/features knows, by its names for them."""
+
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
+
+
+def components() -> frozenset[str]:
+    """The parts that this server has, by the names of /6/features."""
+    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
 
 
 class NotConfigured(Exception):
@@ -230,6 +246,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         await index.start()
         stack.push_async_callback(index.close)
 
+        stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        subscriptions = Subscriptions(stream, read_notice)
+        await subscriptions.start()
+        stack.push_async_callback(subscriptions.close)
+        relay = OutboxRelay(database, stream, lambda: subscriptions.last)
+        await relay.start()
+        stack.push_async_callback(relay.close)
+
         accounts = PostgresAccountStore(database)
         samples = PostgresSampleStore(database, blobs)
         trail = PostgresAuditTrail(database)
@@ -237,7 +261,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
-        events = PostgresEventStore(database, blobs, attributes)
+        events = PostgresEventStore(database, blobs, attributes, kept=relay.wake)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )
@@ -246,14 +270,6 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         authorizer = Authorizer(registry, tokens, account_header=settings.access.account_header)
         if settings.access.admin_password is not None:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
-
-        stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
-        subscriptions = Subscriptions(stream, read_notice)
-        await subscriptions.start()
-        stack.push_async_callback(subscriptions.close)
-        relay = OutboxRelay(database, stream, lambda: subscriptions.last)
-        await relay.start()
-        stack.push_async_callback(relay.close)
 
         try:
             await EventMonths(database).prepare()
@@ -283,11 +299,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         handler_registry = HandlerRegistry(handler_store, lists)
         keeping = Keeping(events)
         stack.push_async_callback(keeping.drain)
-        generation = Generation(pictures, matching, keeping)
+        generation = Generation(pictures, matching, keeping, stores_events=settings.events.enabled)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
-            "Platform": PlatformService(health, engine, shown(settings)),
+            "Platform": PlatformService(health, engine, shown(settings), components()),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
@@ -335,13 +351,15 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
+        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key, socket_paths(SERVICES.values()))
         server.add_generic_rpc_handlers([*handlers(dispatcher, streams), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
+        sockets = WebSockets(streams, key, settings.websocket.ping_seconds)
+        await _listen(stack, sockets, settings)
         yield Application(server, health, serving, streams, port)
 
 
@@ -351,3 +369,12 @@ async def _event_index(stack: AsyncExitStack, database: Database) -> FollowingIn
     stack.push_async_callback(index.close)
     await index.start()
     return index
+
+
+async def _listen(stack: AsyncExitStack, sockets: WebSockets, settings: Settings) -> None:
+    host, port = settings.websocket.host, settings.websocket.port
+    try:
+        await stack.enter_async_context(sockets.served(host, port))
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened on, see LUNA_WEBSOCKET__PORT: {error.strerror or error}"
+        raise PortTaken(message) from error

@@ -201,15 +201,17 @@ class Fetch(Group):
 
 
 class Events(Group):
-    """Events: reading and searching them, and following those that are made."""
+    """Events: keeping, reading and searching them, and following those that are made."""
 
     enabled: bool = Field(
-        True, description="Events can be read, and saved where the caller made them; off answers both with 403."
+        True,
+        description="Keep events that are made, and let them be read. Off, generated events are answered and told and "
+        "not kept, and everything else about events is refused with 403.",
     )
     matching: bool = Field(
         True,
-        description="Keep the descriptors of events in the memory of every server, so that matching finds events; off "
-        "answers 403 where they are candidates.",
+        description="Keep the descriptors of events in the memory of every server, so that events are candidates of "
+        "matching. Without it they are refused as such.",
     )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."

@@ -110,5 +110,5 @@ def _time(group_by: str) -> Sql:
 def _months(moment: Sql, length: int) -> Sql:
     """The beginning of an interval of months; they are counted from the year 0, so that decades end with a 0."""
     month = cast(extract("year", moment), Integer) * 12 + cast(extract("month", moment), Integer) - 1
-    first = func.greatest(month - month % length, 12)
+    first = cast(func.greatest(month - month % length, 12), Integer)
     return func.make_timestamptz(first // 12, first % 12 + 1, 1, 0, 0, literal(0.0, Double), "UTC")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -236,13 +236,15 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def envoy(ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY) -> AsyncIterator[Edge]:
+async def envoy(
+    ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY, sockets: Sequence[int] = ()
+) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
     port = free_port()
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
     settings = Settings(rest=rest, grpc=Grpc(max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", images=100, workers=1)
+        files = render(settings, services(), ports, Path(folder) / "edge", images=100, sockets=sockets, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:

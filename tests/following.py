@@ -1,4 +1,4 @@
-"""One server process of subscriptions for tests, over a real PostgreSQL and Redis: relay, reader, gRPC and WebSockets."""
+"""One process of subscriptions for tests, over a real PostgreSQL and Redis: relay, reader, gRPC and WebSockets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from uuid import UUID, uuid4
 
 import grpc
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 from luna.v6 import events_pb2, events_pb2_grpc
 from redis.asyncio import Redis
 from sqlalchemy import insert
 
+from gateway.handlers import rest_handlers
+from gateway.websocket import WebSockets
 from server import settings
 from server.domain.events import EventRecord
 from server.domain.ids import uuid7
@@ -32,7 +36,7 @@ from storage.database import Database
 from storage.notices import RedisNotices
 from storage.outbox import OutboxRelay
 from storage.schema import event_outbox
-from tests.edge import ACCOUNT, AUTHORIZATION, NoTokens, NoTrail, OneAccount
+from tests.edge import ACCOUNT, AUTHORIZATION, KEY, NoTokens, NoTrail, OneAccount
 
 METADATA = tuple(AUTHORIZATION.items())
 SERVICE = events_pb2.DESCRIPTOR.services_by_name["Subscriptions"]
@@ -48,6 +52,7 @@ class Follower:
     relay: OutboxRelay
     streams: Streams
     port: int
+    socket: int
 
     @asynccontextmanager
     async def subscribed(self, request: events_pb2.SubscribeRequest) -> AsyncIterator[Subscriber]:
@@ -91,7 +96,14 @@ async def commit(database: Database, records: Sequence[EventRecord]) -> None:
 
 @asynccontextmanager
 async def follower(
-    database: Database, client: Redis, *, length: int = 100_000, most: int = 1000, recheck_seconds: float = 30
+    database: Database,
+    client: Redis,
+    *,
+    length: int = 100_000,
+    most: int = 1000,
+    recheck_seconds: float = 30,
+    ping_seconds: float = 20,
+    registry: object = None,
 ) -> AsyncIterator[Follower]:
     """A running process."""
     async with AsyncExitStack() as stack:
@@ -103,16 +115,22 @@ async def follower(
         await relay.start()
         stack.push_async_callback(relay.close)
         authorizer = Authorizer(
-            cast("AccountRegistry", OneAccount()), cast("TokenRegistry", NoTokens()), account_header=False
+            cast("AccountRegistry", registry or OneAccount()), cast("TokenRegistry", NoTokens()), account_header=False
         )
         methods = collect_streams({SERVICE: SubscriptionsService(subscriptions)})
         streams = Streams(methods, authorizer, most=most, recheck_seconds=recheck_seconds)
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers(tuple(handlers(Dispatcher({}, authorizer, NoTrail()), streams)))
+        dispatcher = Dispatcher({}, authorizer, NoTrail())
+        facade = rest_handlers(dispatcher, 0, KEY, ["/6/ws"])
+        health = HealthServicer()
+        await health.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        server.add_generic_rpc_handlers((*handlers(dispatcher, streams), *facade))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         stack.push_async_callback(server.stop, 0)
-        yield Follower(database, stream, subscriptions, relay, streams, port)
+        socket = await stack.enter_async_context(WebSockets(streams, KEY, ping_seconds).served("127.0.0.1", 0))
+        yield Follower(database, stream, subscriptions, relay, streams, port, socket)
 
 
 async def take(subscriber: Subscriber, count: int) -> list[events_pb2.SubscribeResponse]:

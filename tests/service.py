@@ -171,7 +171,8 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
     """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix."""
     default_pack()
     with tempfile.TemporaryDirectory(prefix="luna-test-", ignore_cleanup_errors=True) as folder:
-        rest_port, *grpc_ports = free_ports(1 + servers)
+        rest_port, *ports = free_ports(1 + 2 * servers)
+        grpc_ports, socket_ports = ports[:servers], ports[servers:]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
         environment |= {
             "LUNA_DATA": folder,
@@ -179,6 +180,7 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
             "LUNA_REST__PORT": str(rest_port),
             "LUNA_GRPC__PORT": str(grpc_ports[0]),
             "LUNA_GRPC__SERVERS": str(servers),
+            "LUNA_WEBSOCKET__PORT": str(socket_ports[0]),
             # all tests together are one address, which may not fail more than ten times this often in a minute
             "LUNA_ACCESS__LOGIN_FAILURES": "10000",
             **{f"LUNA_{name}": value for name, value in settings.items()},

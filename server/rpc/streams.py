@@ -110,6 +110,11 @@ class Streams:
         """How many streams are open."""
         return len(self._open)
 
+    @property
+    def stopping(self) -> bool:
+        """True where no stream is opened any more."""
+        return self._stopping
+
     def stop(self) -> None:
         """End every stream, and open none any more."""
         self._stopping = True

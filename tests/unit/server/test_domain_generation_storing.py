@@ -15,8 +15,9 @@ from generation_world import HANDLER, ONE, USER, World, kept_sample, known_face,
 
 from server.domain.attributes import Gender
 from server.domain.events import EMOTION_NUMBERS, Batch, EventMatch, GeoPosition, Location
+from server.domain.generation.generation import Generation
 from server.domain.generation.keeping import Keeping
-from server.domain.generation.request import EventData, EventSource
+from server.domain.generation.request import EventData, EventSource, GenerationWish
 from server.domain.images import ImageSource, ImageType
 from server.domain.media import MediaKind
 from server.domain.policies import (
@@ -100,6 +101,15 @@ async def test_an_event_is_told_without_being_stored_and_stored_without_being_to
     await world.generate(storing(event=EventPolicy()), "a")
     assert (world.batch.events[0].stored, world.batch.events[0].notice) == (True, None)
     assert world.told == []
+
+
+async def test_where_events_are_off_they_are_answered_and_told_but_not_stored() -> None:
+    world = World({"a": [face(1)]})
+    generation = Generation(world.images, world.matching, world.keeping, stores_events=False)
+    wish = GenerationWish((photo("a"),))
+    (event,) = (await generation.generate(USER, HANDLER, Policies(), wish, lambda _: b"told")).events
+    (kept,) = world.batch.events
+    assert (event.stored, kept.stored, kept.notice) == (False, False, b"told")
 
 
 class TestSamples:
