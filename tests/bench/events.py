@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -83,6 +84,8 @@ FILL = """
     ) AS found
 """
 STEP = 50_000
+_PLACE = re.compile(r" on events\w*( \w+)?|other_|_\d{4}_\d\d|20\d\d_\d\d_")
+"""What differs from month to month in a plan."""
 
 
 def since(days: float, now: datetime) -> Condition:
@@ -113,6 +116,7 @@ def filters(now: datetime) -> Mapping[str, tuple[Condition, ...]]:
             Condition(Column.AGE, Operator.LT, 25),
             since(7, now),
         ),
+        "similar external id": (Condition(Column.TOP_SIMILAR_EXTERNAL_ID, Operator.IN, ("person-77",)), month),
         "track": (Condition(Column.TRACK_ID, Operator.IN, ("c4ca4238a0b9",)), month),
         "handler": (Condition(Column.HANDLER_ID, Operator.IN, (UUID(int=3),)), month),
     }
@@ -180,18 +184,15 @@ async def plan(database: Database, statement: Executable) -> str:
 
 
 def _kinds(lines: Sequence[str]) -> Iterator[str]:
-    last = ""
+    seen = set()
     for line in lines:
-        words = line.strip().removeprefix("->").strip()
-        if "(cost=" not in words:
+        if "(cost=" not in line:
             continue
-        kind = words.split("(cost=")[0].strip()
-        for month in [part for part in kind.split() if part.startswith("events_20")]:
-            kind = kind.replace(month, "events" + month[14:])
-        kind = kind.split(" on events")[0] if "Seq Scan" in kind else kind
-        if kind != last:
+        kind = line.split("(cost=")[0].strip().removeprefix("->").strip()
+        kind = _PLACE.sub("", kind).replace("using ", "").replace("events_", "").replace("_idx", "")
+        if kind not in seen:
+            seen.add(kind)
             yield kind
-        last = kind
 
 
 async def measure(database: Database, store: PostgresEventStore, now: datetime, repeat: int) -> None:
