@@ -511,20 +511,11 @@ def test_an_event_that_nobody_has_is_not_found(client: Client) -> None:
     assert client.ask("HEAD", f"/events/{uuid4()}").status_code == 404
 
 
-def test_events_that_were_taken_are_kept_when_the_server_stops_and_are_off_where_it_says_so() -> None:
+@pytest.mark.timeout(300)
+def test_events_that_were_taken_are_kept_when_the_server_stops() -> None:
     with running() as service:
         client = Client(service, service.account())
         taken = [client.save(wait_saving=0).json()["event_id"] for _ in range(30)]
         service.stop()
         service.start()
         assert set(client.found(page_size=100)) == set(taken)
-        service.stop()
-        service.environment = {**service.environment, "LUNA_EVENTS__ENABLED": "false"}
-        service.start()
-        for answer in (
-            client.ask("GET", "/events"),
-            client.ask("GET", f"/events/{taken[0]}"),
-            client.ask("POST", "/events/stats", {}),
-            client.save(),
-        ):
-            assert refusal(answer) == (403, 11040)
