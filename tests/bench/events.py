@@ -1,10 +1,9 @@
 """How long lists and statistics of events take, in a database of its own that it fills with a million events.
 
-    python -m tests.bench.events [--events 1000000] [--repeat 7] [--generic]
+    python -m tests.bench.events [--events 1000000] [--repeat 7]
 
 The events lie in the last 60 days, 95 of 100 in the account that asks. Times are of the whole call of the store, with a
-warm cache, as medians; plans are the kinds of their nodes. `--generic` makes PostgreSQL plan once for all values, as it
-may do by itself for statements that come again.
+warm cache, as medians; plans are the kinds of their nodes.
 """
 
 from __future__ import annotations
@@ -256,8 +255,6 @@ async def main(options: argparse.Namespace) -> None:
             start = time.perf_counter()
             await fill(database, options.events, now)
             print(f"{options.events} events in {time.perf_counter() - start:.0f} s")
-            if options.generic:
-                await alone(database, "ALTER DATABASE postgres SET plan_cache_mode = force_generic_plan")
             await database.close()
             await sizes(database)
             await measure(database, store, now, options.repeat)
@@ -270,5 +267,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--generic", action="store_true")
     asyncio.run(main(parser.parse_args()))
