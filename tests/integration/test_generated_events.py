@@ -219,9 +219,15 @@ class TestSources:
         assert face["detection"]["rect"] == {"x": 1, "y": 2, "width": 3, "height": 4}
         assert event["detections"][0]["image_origin"] == f"/6/samples/faces/{sample_id}"
         assert event["matches"][0]["candidates"][0]["similarity"] > 0.9
-        attribute = caller.get(f"{photo['face_attributes']['url']}?target=face_descriptor").json()
-        raw = base64.b64decode(attribute["face_descriptor"])
-        sdk = b"dp\0\0" + int(attribute["descriptor_version"]).to_bytes(4, "little") + raw
+        estimated = requests.post(
+            f"{caller.service.rest}/6/sdk?detect_face=1&estimate_face_descriptor=1",
+            data=obama,
+            headers=JPEG,
+            auth=caller.account.auth,
+            timeout=SECONDS,
+        ).json()
+        face = estimated["images_estimations"][0]["estimations"][0]["face"]["detection"]
+        sdk = base64.b64decode(face["attributes"]["descriptor"]["sdk_descriptor"])
         (of_descriptor,) = caller.made(handler_id, data=sdk, headers={"content-type": "application/x-sdk-descriptor"})[
             "events"
         ]
