@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    literal_column,
     select,
     text,
 )
@@ -36,7 +37,7 @@ _INTERVAL: Final = re.compile(r"(\d+)([mhdwMy])", re.ASCII)
 _SPANS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MONTHS: Final = {"M": 1, "y": 12}
 #: A Monday, and no event is before it: so intervals of days and weeks begin as the calendar does, and none before it.
-_ORIGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+_ORIGIN: Final[Sql] = literal_column("timestamptz '0001-01-01 00:00:00+00'", DateTime(timezone=True))
 
 _PARTS: Final[Mapping[str, str]] = {
     "monthOfYear": "month",
@@ -103,12 +104,14 @@ def _time(group_by: str) -> Sql:
     count, unit = int(found[1]), found[2]
     if unit in _SPANS:
         stride = literal(timedelta(**{_SPANS[unit]: count}), Interval)
-        return func.date_bin(stride, moment, literal(_ORIGIN, DateTime(timezone=True)))
+        return func.date_bin(stride, moment, _ORIGIN)
     return _months(moment, count * _MONTHS[unit])
 
 
 def _months(moment: Sql, length: int) -> Sql:
     """The beginning of an interval of months; they are counted from the year 0, so that decades end with a 0."""
     month = cast(extract("year", moment), Integer) * 12 + cast(extract("month", moment), Integer) - 1
-    first = cast(func.greatest(month - month % length, 12), Integer)
-    return func.make_timestamptz(first // 12, first % 12 + 1, 1, 0, 0, literal(0.0, Double), "UTC")
+    first = func.greatest(month - month % length, 12, type_=Integer)
+    return func.make_timestamptz(
+        cast(first // 12, Integer), first % 12 + 1, 1, 0, 0, literal(0.0, Double), literal("UTC", Text)
+    )

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, select
-from sqlalchemy.sql.selectable import FromClause
 
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
 from server.domain.descriptors import Descriptor
 from server.domain.event_conditions import Conditions
-from server.domain.events import Batch, Cell, EventOrder, EventQuery, EventRecord, StatisticsQuery
+from server.domain.events import Batch, Cell, EventQuery, EventRecord, StatisticsQuery
 from server.domain.faces import Page
 from server.errors import InvalidInput
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.event_batches import BatchWriter
+from storage.event_pages import page_query
 from storage.event_queries import event_conditions
 from storage.event_rows import record_of
 from storage.event_statistics import read_cell, statistics_query
-from storage.filters import among, inside, offset
+from storage.filters import among, inside
 from storage.schema import event_descriptors, events
 
 MOST_ROWS: Final = 100_000
@@ -63,23 +63,14 @@ class PostgresEventStore:
         return record_of(rows[0]._asdict()) if rows else None
 
     async def find(self, scope: Scope, query: EventQuery, page: Page) -> list[EventRecord]:
-        """A page of events. See `EventStore.find`.
-
-        Rows are wide. Those before the page are stepped over in the index, by their keys alone where the conditions let
-        that be, and only those of the page are read.
-        """
-        order = _order(events, query)
-        keys = select(events.c.event_id, events.c.create_time).where(*event_conditions(scope, query.conditions))
-        chosen = keys.order_by(*order).limit(page.size).offset(offset(page)).subquery("page")
-        whole = select(events).join_from(
-            chosen, events, (events.c.event_id == chosen.c.event_id) & (events.c.create_time == chosen.c.create_time)
-        )
-        return [record_of(row._asdict()) for row in await self._database.fetch(whole.order_by(*order))]
+        """A page of events. See `EventStore.find` and `page_query`."""
+        rows = await self._database.fetch(page_query(scope, query, page), planned=True)
+        return [record_of(row._asdict()) for row in rows]
 
     async def select(self, scope: Scope, conditions: Conditions) -> list[UUID]:
         """Ids of the events under conditions."""
         found = select(events.c.event_id).where(*event_conditions(scope, conditions))
-        return [row.event_id for row in await self._database.fetch(found)]
+        return [row.event_id for row in await self._database.fetch(found, planned=True)]
 
     async def statistics(self, scope: Scope, query: StatisticsQuery) -> list[tuple[Cell, ...]]:
         """Rows of statistics, in the order of their groups. See `EventStore.statistics`.
@@ -87,7 +78,7 @@ class PostgresEventStore:
         Raises:
             InvalidInput: there are more than `MOST_ROWS`.
         """
-        rows = await self._database.fetch(statistics_query(scope, query, MOST_ROWS + 1))
+        rows = await self._database.fetch(statistics_query(scope, query, MOST_ROWS + 1), planned=True)
         if len(rows) > MOST_ROWS:
             raise InvalidInput(
                 message=f"there would be more than {MOST_ROWS} rows: a period or fewer groups are needed"
@@ -126,13 +117,8 @@ class PostgresEventStore:
 
     async def _newest(self, scope: Scope, *conditions: ColumnElement[bool]) -> UUID | None:
         newest = select(events.c.event_id).where(*conditions, *inside(events.c.account_id, scope))
-        rows = await self._database.fetch(newest.order_by(*NEWEST).limit(1))
+        rows = await self._database.fetch(newest.order_by(*NEWEST).limit(1), planned=True)
         return rows[0].event_id if rows else None
-
-
-def _order(source: FromClause, query: EventQuery) -> tuple[ColumnElement[Any], ...]:
-    columns = (source.c.event_id,) if query.by_id else (source.c.create_time, source.c.event_id)
-    return columns if query.order is EventOrder.OLDEST_FIRST else tuple(column.desc() for column in columns)
 
 
 def _one(scope: Scope, event_id: UUID) -> list[ColumnElement[bool]]:

@@ -27,7 +27,10 @@ from server.domain.matching import Matching
 from server.domain.samples import Sample, SampleType
 from server.domain.verifiers import VerifierPolicies
 from server.domain.vision import BasicAttributesEstimation, DetectedFace
-from server.errors import LunaError, MatchVersionMismatch
+from server.errors import LunaError, MatchVersionMismatch, UnusableRequest
+
+MOST_COMPARISONS = 100_000
+"""Pairs that one call compares: each is told with its object."""
 
 TTL_SECONDS = 300
 """How long an attribute lives where the policies do not say."""
@@ -109,6 +112,7 @@ class Verification:
         Raises:
             MissingPermission: a token may not compare with one of the kinds, or not store what the policies store.
             FeatureOff: no installed model serves an estimation.
+            UnusableRequest: these are too many faces and too many who are claimed.
             LunaError: somebody who is claimed cannot be had (`Claims.resolve`), the only source failed, or the whole
                 call cannot be served.
         """
@@ -161,6 +165,7 @@ class Verification:
         """Every face (row) with everybody who is claimed."""
         if not faces:
             return []
+        check_pairs(len(faces), len(claimed))
         rows = await self._matching.compare(faces, [one.descriptor for one in claimed])
         return [
             tuple(
@@ -224,6 +229,20 @@ class _Keeping:
         attribute = TemporaryAttribute(uuid7(), self._account_id, self._now, content)
         self.attributes.append((attribute, policy.ttl_seconds or TTL_SECONDS))
         return attribute.attribute_id
+
+
+def check_pairs(references: int, candidates: int) -> None:
+    """Hold a comparison of every reference with every candidate to its bound.
+
+    Raises:
+        UnusableRequest: these are too many.
+    """
+    pairs = references * candidates
+    if pairs > MOST_COMPARISONS:
+        message = (
+            f"{references} x {candidates} are {pairs} comparisons, at most {MOST_COMPARISONS} are made in one call"
+        )
+        raise UnusableRequest(message=message)
 
 
 def _described(outcome: SourceOutcome) -> list[tuple[Person, Descriptor]]:

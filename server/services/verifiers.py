@@ -16,7 +16,7 @@ from server.domain.ids import uuid7
 from server.domain.liveness import LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.policy_rules import check
-from server.domain.verification import Verification
+from server.domain.verification import Verification, check_pairs
 from server.domain.verifiers import Verifier, VerifierPolicies, VerifierStore
 from server.errors import VerifierNotFound
 from server.rpc.calls import current
@@ -84,6 +84,7 @@ class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
     async def VerifyRaw(self, request: pb.VerifyRawRequest, context: object) -> pb.VerifyRawResponse:
         """Compare every reference with every candidate."""
         verifier = await self._one(current().principal.writes, request.verifier_id)
+        check_pairs(len(request.references), len(request.candidates))
         rows = await self._matching.compare(
             _descriptors(request.references, "references"), _descriptors(request.candidates, "candidates")
         )

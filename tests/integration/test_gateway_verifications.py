@@ -428,6 +428,16 @@ async def test_descriptors_that_are_none_are_refused(
     assert named in str(got.json["detail"])
 
 
+async def test_comparisons_of_one_call_are_bounded(running: Running) -> None:
+    body = {
+        "references": [raw("sdk_descriptor", ALICE, "a")] * 101, "candidates": [raw("sdk_descriptor", BOB, "b")] * 1000
+    }  # fmt: skip
+    target = f"/6/verifiers/{await running.verifier()}/raw"
+    got = await running.edge.ask("POST", target, json.dumps(body).encode(), JSON)
+    assert (got.status, got.json["error_code"]) == (400, 11043)
+    assert "101 x 1000" in str(got.json["detail"])
+
+
 async def test_versions_are_not_mixed(running: Running) -> None:
     old = {
         "id": "o",

@@ -7,24 +7,27 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tests.integration.policies.reference import FaceSeen, Known, Person
+import numpy as np
+
+from tests.integration.policies.reference import FaceSeen, Known, Person, Vector
 
 DIMENSIONS = 128
 TAGS = ("watched", "visitor", "child", "masked")
 
 
-def unit(chance: random.Random) -> list[float]:
-    """A random unit vector, of numbers that a half float holds exactly enough."""
-    vector = [chance.gauss(0, 1) for _ in range(DIMENSIONS)]
-    length = math.sqrt(sum(value * value for value in vector))
-    return [value / length for value in vector]
+def unit(chance: random.Random) -> Vector:
+    """A random unit vector, as near as half floats come to one."""
+    return _unit(np.array([chance.gauss(0, 1) for _ in range(DIMENSIONS)]))
 
 
-def near(vector: Sequence[float], chance: random.Random, spread: float) -> list[float]:
+def near(vector: Vector, chance: random.Random, spread: float) -> Vector:
     """A unit vector near another one."""
-    moved = [value + chance.gauss(0, spread / math.sqrt(DIMENSIONS)) for value in vector]
-    length = math.sqrt(sum(value * value for value in moved))
-    return [value / length for value in moved]
+    moved = [chance.gauss(0, spread / math.sqrt(DIMENSIONS)) for _ in range(DIMENSIONS)]
+    return _unit(vector + np.array(moved))
+
+
+def _unit(vector: Vector) -> Vector:
+    return (vector / np.linalg.norm(vector)).astype(np.float16).astype(np.float64)
 
 
 class Generator:

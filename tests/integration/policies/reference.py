@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 Json = Mapping[str, Any]
+Vector = npt.NDArray[np.float64]
 
 ANGLES = ("pitch", "roll", "yaw")
 MASKS = {1: "missing", 2: "medical_mask", 3: "occluded"}
@@ -33,7 +37,7 @@ class FaceSeen:
     ethnic_group: int
     score: float
     checks: Mapping[str, float | str]
-    vector: Sequence[float]
+    vector: Vector
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Known:
-    """A face of the gallery."""
+    """A face of the gallery that has a descriptor."""
 
     face_id: str
     external_id: str
-    list_id: str | None
-    vector: Sequence[float]
+    lists: frozenset[str]
+    vector: Vector
 
 
 @dataclass
@@ -91,9 +95,10 @@ def given(policy: Json | None, name: str, default: Any) -> Any:
     return default if policy is None or name not in policy else policy[name]
 
 
-def similarity(a: Sequence[float], b: Sequence[float]) -> float:
-    """Of two unit vectors, by the logistic curve of their distance."""
-    distance = math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
+def similarity(a: Vector, b: Vector) -> float:
+    """Of two vectors, by the logistic curve of the distance that they have at length 1."""
+    cosine = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+    distance = math.sqrt(max(0.0, 2 - 2 * cosine))
     return 1 / (1 + math.exp(STEEPNESS * (distance - MIDPOINT)))
 
 
@@ -201,7 +206,7 @@ def matches_of(
         found = [
             (known.face_id, similarity(face.vector, known.vector))
             for known in gallery
-            if ("list_id" not in wanted or known.list_id == wanted["list_id"])
+            if ("list_id" not in wanted or wanted["list_id"] in known.lists)
             and ("face_ids" not in wanted or known.face_id in wanted["face_ids"])
             and ("external_ids" not in wanted or known.external_id in wanted["external_ids"])
         ]

@@ -20,6 +20,7 @@ from domain_stores import (
 )
 from event_stores import MemoryEvents
 
+from server.domain import verification
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
 from server.domain.attributes import AttributeContent, BasicAttributes, Ethnicity, Gender, TemporaryAttribute
@@ -48,6 +49,7 @@ from server.domain.vision import DetectedFace, Estimation, ExtractedDescriptor, 
 from server.errors import (
     AttributeNotFound,
     BadBody,
+    BadQuery,
     DescriptorNotFound,
     EventNotFound,
     ExternalIdNotFound,
@@ -62,6 +64,7 @@ from server.errors import (
     NotAnImage,
     SampleNotFound,
     Unavailable,
+    UnusableRequest,
 )
 from tests.scripted_engine import Nowhere, ScriptedEngine, face
 
@@ -402,6 +405,21 @@ async def test_one_who_cannot_be_had_fails_the_call_by_their_kind_before_any_wor
         await world.perform(b"alice", claim=claim)
     assert type(caught.value) is error
     assert world.engine.asked == []
+
+
+async def test_a_claim_is_bounded_whatever_an_external_id_stands_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000, 1999):
+        world.faces.put(number, ONE, ALICE, external_id="crowd")
+    (image,) = await world.perform(b"alice", claim=Claim((world.alice,), external_ids=("crowd",)))
+    assert len(image.faces[0].verifications) == 1000
+    with pytest.raises(BadQuery, match="1001 objects"):
+        await world.perform(b"alice", claim=Claim((world.alice,), (world.event,), external_ids=("crowd",)))
+    monkeypatch.setattr(verification, "MOST_COMPARISONS", 1999)
+    with pytest.raises(UnusableRequest, match="2 x 1000 are 2000 comparisons"):
+        await world.perform(b"both", claim=Claim((world.alice,), external_ids=("crowd",)), policies=STORING)
+    assert world.events.batches == []
 
 
 async def test_a_sample_of_another_account_is_not_there(world: World) -> None:
