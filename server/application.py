@@ -41,7 +41,6 @@ from server.domain.claims import Claims
 from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
 from server.domain.event_conditions import Condition
-from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
 from server.domain.generation.generation import Generation
 from server.domain.generation.keeping import Keeping
@@ -286,7 +285,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             faces,
             attributes,
             events if settings.events.enabled else None,
-            await _event_index(stack, database, events) if searched else None,
+            await _event_index(stack, database) if searched else None,
             descriptor_version=version,
             specs=specs,
         )
@@ -364,11 +363,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         yield Application(server, health, serving, streams, port)
 
 
-async def _event_index(
-    stack: AsyncExitStack, database: Database, events: EventSelector
-) -> FollowingIndex[tuple[Condition, ...]]:
+async def _event_index(stack: AsyncExitStack, database: Database) -> FollowingIndex[tuple[Condition, ...]]:
     """The index of events, loaded and closed with the server."""
-    index = FollowingIndex(PostgresEventFeed(database, events), "event index", pace=EVENTS_PACE)
+    index = FollowingIndex(PostgresEventFeed(database), "event index", pace=EVENTS_PACE)
     stack.push_async_callback(index.close)
     await index.start()
     return index

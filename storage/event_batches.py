@@ -120,6 +120,7 @@ def _made(batch: Batch) -> Sequence[UUID]:
     return (
         *(one.record.event_id for one in batch.events if one.stored),
         *(one.face.face_id for one in batch.faces),
+        *(list_id for one in batch.faces for list_id in one.list_ids),
         *(one.sample_id for one, _ in batch.samples),
         *(one.media_id for one, _ in batch.images),
     )
