@@ -273,9 +273,7 @@ async def test_random_writers_are_followed_and_every_search_is_exact_and_has_wha
     """Two indexes as of two servers; what one writer has committed, the next search of either finds, exactly."""
     await months.prepare(NOW)
     dice, rng = random.Random(5), np.random.default_rng(5)
-    indexes = [
-        FollowingIndex(PostgresEventFeed(database), "event index", pace=Pace(attention=0.05)) for _ in range(2)
-    ]
+    indexes = [FollowingIndex(PostgresEventFeed(database), "event index", pace=Pace(attention=0.05)) for _ in range(2)]
     deleted: set[UUID] = set()
     live: set[UUID] = set()
     numbers = iter(range(1, 10**6))
