@@ -13,6 +13,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from server.domain.cancellation import apart
 from server.domain.subscriptions import BEGINNING, Position, StreamEntry
 from storage.redis import neutral_errors
 
@@ -76,13 +77,13 @@ class RedisNotices:
     async def newest(self, count: int) -> list[StreamEntry]:
         """The newest entries, oldest first. See `NoticeStream.newest`."""
         with neutral_errors():
-            rows = await self._client.xrevrange(KEY, count=count)
+            rows = await apart(self._client.xrevrange(KEY, count=count))
         return _entries(rows)[::-1]
 
     async def after(self, position: Position, count: int) -> list[StreamEntry]:
         """The first entries behind a position. See `NoticeStream.after`."""
         with neutral_errors():
-            rows = await self._client.xrange(KEY, min=f"({position}", count=count)
+            rows = await apart(self._client.xrange(KEY, min=f"({position}", count=count))
         return _entries(rows)
 
     async def wait(self, position: Position, count: int, seconds: float) -> list[StreamEntry]:

@@ -15,6 +15,7 @@ from typing import Final
 
 from sqlalchemy import text
 
+from server.domain.cancellation import ended
 from server.domain.subscriptions import BEGINNING, NoticeStream, Position
 from server.errors import LunaError
 from storage.database import Database
@@ -70,11 +71,7 @@ class OutboxRelay:
 
     async def close(self) -> None:
         """Stop. What is not moved yet waits for another process, or for the next start."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         await self._listener.close()
 
     def wake(self) -> None:

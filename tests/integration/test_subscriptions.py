@@ -161,9 +161,11 @@ async def test_what_the_retention_has_trimmed_is_told_as_a_gap(database: Databas
         # the first process still remembers what a new one does not know
         async with one.subscribed(SubscribeRequest(cursor=first.cursor)) as late:
             assert ids(await take(late, len(made))) == made
-        async with follower(database, redis_client, length=1000) as other:
-            async with other.subscribed(SubscribeRequest(cursor=first.cursor)) as late:
-                gap, *rest = await take(late, kept + 1)
+        async with (
+            follower(database, redis_client, length=1000) as other,
+            other.subscribed(SubscribeRequest(cursor=first.cursor)) as late,
+        ):
+            gap, *rest = await take(late, kept + 1)
         assert gap.WhichOneof("told") == "gap"
         assert gap.gap.after == first.cursor
         assert gap.cursor == gap.gap.until
