@@ -10,6 +10,7 @@ from contextlib import suppress
 from uuid import UUID
 
 import grpc
+import pytest
 from luna.v6 import events_pb2_grpc
 from luna.v6.events_pb2 import SubscribeRequest
 from pydantic import SecretStr
@@ -81,7 +82,7 @@ async def scenario(service: Service, account: Account) -> None:
         await asyncio.sleep(0.02)
     try:
         async with asyncio.timeout(60):
-            while any(set(committed) - set(one) for one in seen):
+            while any(set(committed) - set(one) for one in seen):  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.1)
     finally:
         lost = [len(set(committed) - set(one)) for one in seen]
@@ -94,6 +95,7 @@ async def scenario(service: Service, account: Account) -> None:
     assert len(heard & set(committed)) > EVENTS / 4
 
 
+@pytest.mark.timeout(300)
 def test_every_committed_notice_arrives_although_servers_are_killed() -> None:
     with running(servers=2) as service:
         asyncio.run(scenario(service, service.account()))
