@@ -17,6 +17,7 @@ from server.domain.descriptors import Descriptor
 from server.domain.detection import sample_of
 from server.domain.events import Batch, Candidate, EventStore
 from server.domain.extraction import kept
+from server.domain.generation.made import FaceExtract
 from server.domain.generation.plan import Plan
 from server.domain.generation.request import EventSource, GenerationWish
 from server.domain.generation.sources import FilteredFace, Looking, Person, SourceOutcome
@@ -55,18 +56,14 @@ class VerifiedFace:
 
     Attributes:
         face: what the answer shows of it; None where a descriptor was given.
-        score: of its descriptor, in [0, 1]; None where the descriptor was given.
-        basic_attributes: as they were estimated; None where they were not.
         sample_id: its sample, stored now or before; None where it is not stored.
-        attribute_id: the temporary attribute that was made of it, if any.
+        extract: what was extracted of it.
         verifications: one for each who is claimed, in their order.
     """
 
     face: DetectedFace | None
-    score: float | None
-    basic_attributes: BasicAttributesEstimation | None
     sample_id: UUID | None
-    attribute_id: UUID | None
+    extract: FaceExtract
     verifications: tuple[Verified, ...]
 
 
@@ -189,14 +186,14 @@ class _Keeping:
         seen = person.face
         basic = None if seen is None else seen.basic_attributes
         sample_id = self._sample(person)
-        return VerifiedFace(
-            face=person.shown_face,
-            score=None if seen is None or seen.descriptor is None else seen.descriptor.score,
+        samples = () if sample_id is None else (sample_id,)
+        extract = FaceExtract(
+            attribute_id=self._attribute(descriptor, basic, samples),
             basic_attributes=basic,
-            sample_id=sample_id,
-            attribute_id=self._attribute(descriptor, basic, sample_id),
-            verifications=verifications,
+            score=None if seen is None or seen.descriptor is None else seen.descriptor.score,
+            samples=samples,
         )
+        return VerifiedFace(person.shown_face, sample_id, extract, verifications)
 
     def batch(self) -> Batch:
         """Everything that was gathered."""
@@ -213,12 +210,11 @@ class _Keeping:
         return sample.sample_id
 
     def _attribute(
-        self, descriptor: Descriptor, basic: BasicAttributesEstimation | None, sample_id: UUID | None
+        self, descriptor: Descriptor, basic: BasicAttributesEstimation | None, samples: tuple[UUID, ...]
     ) -> UUID | None:
         policy = self._policies.attribute
         if not policy.store:
             return None
-        samples = () if sample_id is None else (sample_id,)
         content = AttributeContent(
             descriptors=(descriptor,),
             descriptor_samples=samples,
