@@ -51,6 +51,7 @@ async def following(
     """The parts of one process."""
     async with AsyncExitStack() as stack:
         stream = RedisNotices(client, length, 5)
+        stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read)
         await subscriptions.start()
         stack.push_async_callback(subscriptions.close)
