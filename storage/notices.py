@@ -122,7 +122,7 @@ class RedisNotices:
         """Add notices. See `NoticeStream.append`."""
         flat = [part for account_id, notice in notices for part in (account_id.bytes, notice)]
         with neutral_errors():
-            made = await self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat])
+            made = await apart(self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat]))
         return _position(made)
 
 

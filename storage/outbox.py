@@ -29,6 +29,8 @@ GRACE_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 10.0
 """How often it is looked without being told."""
 RETRY_SECONDS: Final = 0.5
+CLOSE_SECONDS: Final = 2.0
+"""How long a move that is under way may take to its end."""
 
 #: Rows whose deletion a crash of PostgreSQL takes back are moved again, so that it need not wait for the disk.
 TURN: Final = text("""
@@ -60,6 +62,7 @@ class OutboxRelay:
         self._appended = BEGINNING
         self._listener = Listener(database, NOTICES)
         self._woken = asyncio.Event()
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -70,7 +73,11 @@ class OutboxRelay:
         ]
 
     async def close(self) -> None:
-        """Stop. What is not moved yet waits for another process, or for the next start."""
+        """Stop, if need be in the middle. What is not moved yet waits for another process, or for the next start."""
+        self._closing = True
+        self._woken.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=CLOSE_SECONDS)
         await ended(*self._tasks)
         await self._listener.close()
 
@@ -94,7 +101,7 @@ class OutboxRelay:
 
     async def _run(self) -> None:
         told = False
-        while True:
+        while not self._closing:
             self._woken.clear()
             try:
                 while await self.move() == BATCH:
