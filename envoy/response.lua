@@ -55,6 +55,9 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local request = handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  if not headers:get("luna-request-id") and request["id"] then
+    headers:replace("luna-request-id", request["id"])
+  end
   local status, length = headers:get("x-http-status"), headers:get("x-content-length")
   headers:remove("x-http-status")
   headers:remove("x-content-length")
@@ -83,9 +86,6 @@ function envoy_on_response(handle)
     fail(handle, ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"], request)
   elseif SOCKET_REFUSALS[headers:get(":status")] and (headers:get("content-type") or ""):sub(1, 10) == "text/plain" then
     fail(handle, ERRORS["socket"], request)
-  end
-  if not headers:get("luna-request-id") and request["id"] then
-    headers:replace("luna-request-id", request["id"])
   end
   headers:remove("grpc-status")
   headers:remove("grpc-message")

@@ -29,6 +29,7 @@ from gateway.pairs import Pairs
 from gateway.places import places_of
 from gateway.query import Parameters
 from gateway.render import Renderer
+from server.domain.cancellation import ended
 from server.errors import Internal, LunaError, MalformedRequest, PathNotFound, Unauthenticated, Unavailable
 from server.rpc.calls import ADDRESS, RestOrigin
 from server.rpc.methods import StreamMethod
@@ -41,6 +42,8 @@ LARGEST = 4096
 """Bytes of the largest message of a client."""
 FRAMES = 256
 """Frames that are kept, so that one message for many clients is written once."""
+CLOSE_SECONDS = 5.0
+"""How long the end of a connection is waited for."""
 REASON_BYTES = 120
 """A close frame has room for 123."""
 
@@ -134,6 +137,7 @@ class WebSockets:
             max_size=LARGEST,
             ping_interval=self._ping_seconds,
             ping_timeout=self._ping_seconds,
+            close_timeout=min(self._ping_seconds, CLOSE_SECONDS),
             logger=log,
         ) as server:
             yield next(iter(server.sockets)).getsockname()[1]
@@ -210,9 +214,7 @@ class WebSockets:
         try:
             await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, listening):
-                task.cancel()
-            await asyncio.wait((sending, listening))
+            await ended(sending, listening)
         if not sending.cancelled():
             sending.result()
 

@@ -247,6 +247,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(index.close)
 
         stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read_notice)
         await subscriptions.start()
         stack.push_async_callback(subscriptions.close)

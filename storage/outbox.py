@@ -15,6 +15,7 @@ from typing import Final
 
 from sqlalchemy import text
 
+from server.domain.cancellation import ended
 from server.domain.subscriptions import BEGINNING, NoticeStream, Position
 from server.errors import LunaError
 from storage.database import Database
@@ -28,6 +29,8 @@ GRACE_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 10.0
 """How often it is looked without being told."""
 RETRY_SECONDS: Final = 0.5
+CLOSE_SECONDS: Final = 2.0
+"""How long a move that is under way may take to its end."""
 
 #: Rows whose deletion a crash of PostgreSQL takes back are moved again, so that it need not wait for the disk.
 TURN: Final = text("""
@@ -59,6 +62,7 @@ class OutboxRelay:
         self._appended = BEGINNING
         self._listener = Listener(database, NOTICES)
         self._woken = asyncio.Event()
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -69,12 +73,12 @@ class OutboxRelay:
         ]
 
     async def close(self) -> None:
-        """Stop. What is not moved yet waits for another process, or for the next start."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        """Stop, if need be in the middle. What is not moved yet waits for another process, or for the next start."""
+        self._closing = True
+        self._woken.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=CLOSE_SECONDS)
+        await ended(*self._tasks)
         await self._listener.close()
 
     def wake(self) -> None:
@@ -97,7 +101,7 @@ class OutboxRelay:
 
     async def _run(self) -> None:
         told = False
-        while True:
+        while not self._closing:
             self._woken.clear()
             try:
                 while await self.move() == BATCH:
