@@ -262,7 +262,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
-        events = PostgresEventStore(database, blobs, attributes, kept=relay.wake)
+        events = PostgresEventStore(database, blobs, attributes, told=relay.wake)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )

@@ -19,15 +19,11 @@ from server.domain.cancellation import ended
 from server.domain.subscriptions import BEGINNING, NoticeStream, Position
 from server.errors import LunaError
 from storage.database import Database
-from storage.listener import Listener
-from storage.schema import NOTICES
 
 BATCH: Final = 200
 """Rows that are moved in one transaction."""
-GRACE_SECONDS: Final = 0.1
-"""What another process has committed is left to its own relay for so long."""
-LOOK_SECONDS: Final = 10.0
-"""How often it is looked without being told."""
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked without being woken: for rows of processes that have no relay, or have died."""
 RETRY_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 2.0
 """How long a move that is under way may take to its end."""
@@ -60,7 +56,6 @@ class OutboxRelay:
         self._stream = stream
         self._known = known
         self._appended = BEGINNING
-        self._listener = Listener(database, NOTICES)
         self._woken = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,7 +64,7 @@ class OutboxRelay:
         """Begin to move."""
         self._tasks = [
             asyncio.create_task(self._run(), name="move the outbox"),
-            asyncio.create_task(self._listen(), name="listen to the outbox"),
+            asyncio.create_task(self._look(), name="look into the outbox"),
         ]
 
     async def close(self) -> None:
@@ -79,7 +74,6 @@ class OutboxRelay:
         if self._tasks:
             await asyncio.wait(self._tasks[:1], timeout=CLOSE_SECONDS)
         await ended(*self._tasks)
-        await self._listener.close()
 
     def wake(self) -> None:
         """This process has committed rows."""
@@ -114,10 +108,9 @@ class OutboxRelay:
                 told = True
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _listen(self) -> None:
+    async def _look(self) -> None:
         while True:
-            await self._listener.wait(LOOK_SECONDS)
-            await asyncio.sleep(GRACE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             with suppress(LunaError):
                 ((waiting,),) = await self._database.fetch(WAITING)
                 if waiting:

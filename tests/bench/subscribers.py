@@ -55,7 +55,7 @@ async def serve(link: Connection, database_url: str, redis_url: str, folder: str
         stack.push_async_callback(client.aclose)
         one = await stack.enter_async_context(follower(database, client))
         blobs = BlobStore(settings.Blobs(), Path(folder))
-        store = PostgresEventStore(database, blobs, RedisAttributeStore(client), kept=one.relay.wake)
+        store = PostgresEventStore(database, blobs, RedisAttributeStore(client), told=one.relay.wake)
         link.send((one.port, one.socket))
         while (asked := await asyncio.to_thread(link.recv)) is not None:
             events, rate = asked

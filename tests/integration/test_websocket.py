@@ -7,10 +7,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server.domain.attributes import Gender
 from server.domain.events import Candidate, EventMatch, Facts, GeoPosition, Location, MatchedAttribute
