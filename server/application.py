@@ -246,10 +246,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
-        server.add_generic_rpc_handlers([*handlers(dispatcher), *facade])
+        server.add_generic_rpc_handlers([*handlers(dispatcher, key), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
-        port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
+        port = server.add_insecure_port(settings.grpc.listen)
         yield Application(server, health, serving, port)

@@ -147,7 +147,7 @@ async def grpc_server(
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(
-        [*handlers(dispatcher), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
+        [*handlers(dispatcher, KEY), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
     )
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -177,6 +177,7 @@ class Edge:
     """A running Envoy. Requests come from the address `source`."""
 
     port: int
+    grpc_port: int
     config: Path
     source: str | None = None
 
@@ -236,18 +237,20 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def envoy(ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY) -> AsyncIterator[Edge]:
+async def envoy(
+    ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY, images: int = 100
+) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
-    settings = Settings(rest=rest, grpc=Grpc(max_message_bytes=LARGEST))
+    settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", images=100, workers=1)
+        files = render(settings, services(), ports, Path(folder) / "edge", images=images, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:
             await _answers(port, process, Path(folder) / "log")
-            yield Edge(port, files.config)
+            yield Edge(port, grpc_port, files.config)
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait, 20)

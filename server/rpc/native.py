@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from server.errors import InvalidInput, LunaError
-from server.rpc.calls import Context
+from server.rpc.calls import Context, headers_of
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import Method
 from server.rpc.status import status_of
@@ -31,27 +31,23 @@ def request_id_of(sent: str | None) -> str:
     return f"{int(time.time())},{uuid.uuid4()}"
 
 
-def headers_of(context: Context) -> dict[str, str]:
-    """The metadata of a call as text, the first of each name; binary entries are left out."""
-    headers: dict[str, str] = {}
-    for name, value in context.invocation_metadata() or ():
-        if isinstance(value, str):
-            headers.setdefault(name, value)
-    return headers
+def handlers(dispatcher: Dispatcher, key: str = "") -> Iterable[grpc.GenericRpcHandler]:
+    """A handler for each service, to be added to a server.
 
-
-def handlers(dispatcher: Dispatcher) -> Iterable[grpc.GenericRpcHandler]:
-    """A handler for each service, to be added to a server."""
+    Args:
+        dispatcher: calls the methods.
+        key: the key that Envoy has; without one the address of a client is that of its connection.
+    """
     by_service: dict[str, dict[str, grpc.RpcMethodHandler[bytes, Message]]] = {}
     for method in dispatcher.methods.values():
         service = method.descriptor.containing_service.full_name
-        by_service.setdefault(service, {})[method.descriptor.name] = _handler(dispatcher, method)
+        by_service.setdefault(service, {})[method.descriptor.name] = _handler(dispatcher, method, key)
     return [grpc.method_handlers_generic_handler(name, found) for name, found in by_service.items()]
 
 
-def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[bytes, Message]:
+def _handler(dispatcher: Dispatcher, method: Method, key: str) -> grpc.RpcMethodHandler[bytes, Message]:
     async def serve(data: bytes, context: Context) -> Message:
-        headers = headers_of(context)
+        headers = headers_of(context, key)
         request_id = request_id_of(headers.get("luna-request-id"))
         own = ("luna-request-id", request_id)
         context.set_trailing_metadata((own,))

@@ -1,12 +1,13 @@
 """What the service still does, and how quickly it refuses, when ten times as much is asked of it as it can do.
 
-    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1] [--apart] [--rest]
+    python tests/bench/overload.py [--seconds 8] [--times 10] [--servers 1] [--apart] [--rest | --direct]
 
 Starts a service of its own. The peak is that of closed loops with several numbers of callers; then calls are offered at
 a fixed rate, however they are answered. The client runs in another process, but on the same cores: what it and the
 refusals cost is missing from the peak, so that on few cores the ratio is lower than with clients elsewhere. What the
 cores did meanwhile is printed with the result. With --apart everything that belongs to the service stays on the first
-half of the cores and the client on the others, as if it were another machine.
+half of the cores and the client on the others, as if it were another machine. With --direct the calls go to the first
+server's own port, past Envoy.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def milliseconds(taken: dict[str, float]) -> str:
     return ", ".join(f"{name} {1000 * value:.0f}" for name, value in taken.items()) or "none"
 
 
-def measure(service: Service, seconds: float, times: float, console: Console, *, rest: bool) -> None:
+def measure(service: Service, seconds: float, times: float, console: Console, *, rest: bool, direct: bool) -> None:
     """Measure, and print."""
     account, image = service.account(), picture()
 
     def order(length: float, **load: float) -> Order:
-        target = f"127.0.0.1:{service.rest_port}" if rest else service.target
+        native = service.behind() if direct else service.target
+        target = f"127.0.0.1:{service.rest_port}" if rest else native
         return Order(target, account.metadata[0][1], image, length, rest=rest, **load)  # type: ignore[arg-type]
 
     flood(order(1, callers=4))
@@ -102,7 +104,9 @@ def main() -> None:
     parser.add_argument("--times", type=float, default=10)
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--apart", action="store_true")
-    parser.add_argument("--rest", action="store_true")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--rest", action="store_true")
+    way.add_argument("--direct", action="store_true")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     workers = {"ENGINE__WORKERS": str((os.cpu_count() or 2) // 2)} if arguments.apart else {}
@@ -110,7 +114,7 @@ def main() -> None:
         if arguments.apart:
             console.print(f"{part(service)} of {os.cpu_count()} cores are the service's, the others the client's")
         console.print(f"server processes {service.pids('server')}, data in {Path(service.data)}")
-        measure(service, arguments.seconds, arguments.times, console, rest=arguments.rest)
+        measure(service, arguments.seconds, arguments.times, console, rest=arguments.rest, direct=arguments.direct)
 
 
 if __name__ == "__main__":

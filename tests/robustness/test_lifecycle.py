@@ -120,7 +120,7 @@ def test_a_port_in_use_is_told_with_its_setting(service: Service, tmp_path: Path
         **service.environment,
         "LUNA_DATA": str(tmp_path / "other"),
         "LUNA_REST__PORT": str(service.rest_port if setting == "REST__PORT" else other[0]),
-        "LUNA_GRPC__PORT": str(service.grpc_ports[0] if setting == "GRPC__PORT" else other[1]),
+        "LUNA_GRPC__PORT": str(service.grpc_port if setting == "GRPC__PORT" else other[1]),
     }
     ended = subprocess.run([LUNA, "up"], env=environment, capture_output=True, text=True, timeout=90, check=False)
     told = ended.stdout + ended.stderr
