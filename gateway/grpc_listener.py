@@ -1,6 +1,6 @@
 """What Envoy's gRPC listener is rendered from: which calls go where, and what Envoy answers by itself.
 
-Native calls pass as they are. Those of methods with images are bounded by a circuit breaker, so that what is too much is
+Native calls pass as they are. Those of methods with images are bounded by a circuit breaker: what is too much is
 refused before a server has any work with it; streams have a cluster of their own. Services that are not named here are
 answered UNIMPLEMENTED, those of the facade and of the engine among them.
 """
@@ -37,6 +37,12 @@ METADATA_KB = 4 * METADATA_BYTES >> 10
 MOST_HEADERS = 4096
 """Entries of metadata; gRPC bounds their bytes alone."""
 
+FRAME_BYTES = 5
+"""What gRPC puts before a message."""
+
+REQUEST_TIMEOUT = "300s"
+"""How long a request may take to arrive: 32 MiB at one megabit a second."""
+
 HEALTH, REFLECTION = "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
 
 
@@ -53,6 +59,8 @@ class GrpcListener:
         replies: statuses of Envoy's own answers that stand for an error of their own.
         metadata_kb: the most metadata of a call or an answer.
         most_headers: its entries.
+        max_request_bytes: the most of a request.
+        request_timeout: how long it may take to arrive.
         script: the file of `grpc.lua`.
     """
 
@@ -62,7 +70,9 @@ class GrpcListener:
     streams: tuple[str, ...]
     services: tuple[str, ...]
     replies: tuple[int, ...]
+    max_request_bytes: int
     script: str
+    request_timeout: str = REQUEST_TIMEOUT
     metadata_kb: int = METADATA_KB
     most_headers: int = MOST_HEADERS
 
@@ -84,6 +94,7 @@ def listener(settings: Settings, services: Iterable[ServiceDescriptor], host: st
         images=tuple(_path(method) for method in methods if takes_images(method.input_type)),
         streams=(f"/{HEALTH}/Watch", f"/{REFLECTION}/ServerReflectionInfo", *map(_path, filter(_streams, methods))),
         services=(*(service.full_name for service in services), HEALTH),
+        max_request_bytes=settings.grpc.max_message_bytes + FRAME_BYTES,
         replies=tuple(_errors(settings.grpc.max_message_bytes)),
         script=script,
     )

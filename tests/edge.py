@@ -229,6 +229,32 @@ class Edge:
             await writer.wait_closed()
 
 
+@asynccontextmanager
+async def relayed(port: int, source: str) -> AsyncIterator[int]:
+    """A port from which connections go on to another one, and come there from the address `source`."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        writers.extend((writer, back))
+        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
 def free_port() -> int:
     """A port that nothing listens on just now."""
     with socket.socket() as probe:

@@ -21,7 +21,7 @@ from gateway.edge import MOST_CALLS, MOST_STREAMS
 from server.errors import Busy, LunaError, Unavailable
 from server.rpc.calls import Context, current
 from server.rpc.status import message_of
-from tests.edge import AUTHORIZATION, KEY, LARGEST, Canned, Edge, envoy, free_port, grpc_server
+from tests.edge import AUTHORIZATION, KEY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, relayed
 
 GET_FACE, DELETE_FACE = "/luna.v6.Faces/GetFace", "/luna.v6.Faces/DeleteFace"
 DETECT, LIST_LISTS = "/luna.v6.Samples/DetectFaces", "/luna.v6.Lists/ListLists"
@@ -71,26 +71,8 @@ async def native(port: int) -> AsyncIterator[Native]:
 @asynccontextmanager
 async def coming_from(source: str, port: int) -> AsyncIterator[Native]:
     """A client whose connections to a port come from another address of this machine."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-        writers.extend((writer, back))
-        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
-
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    async with native(server.sockets[0].getsockname()[1]) as client:
+    async with relayed(port, source) as near, native(near) as client:
         yield client
-    server.close()
-    for writer in writers:
-        writer.close()
-    await server.wait_closed()
 
 
 class Running:
@@ -278,16 +260,33 @@ async def test_messages_have_the_limits_of_the_servers(running: Running) -> None
     running.canned.answers["ListLists"] = envelope
     assert await running.client.call(LIST_LISTS) == envelope.SerializeToString()
     async with native(running.port) as direct:
-        for client in (running.client, direct):
+        for client, told in ((running.client, f"larger than {LARGEST} bytes"), (direct, "larger than max")):
+            error = await client.fails(DETECT, bytes(LARGEST))
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
             error = await client.fails(DETECT, bytes(LARGEST + 1))
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "larger than max" in str(error.details())
+            assert told in str(error.details())
             running.canned.answers["ListLists"] = lists_pb2.ListListsResponse(
                 lists=[lists_pb2.List(user_data="x" * LARGEST)]
             )
             error = await client.fails(LIST_LISTS)
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "larger than max" in str(error.details())
+
+
+async def test_requests_that_do_not_end_take_no_place() -> None:
+    async def waits() -> AsyncIterator[bytes]:
+        yield IMAGE
+        await asyncio.sleep(20)
+
+    canned = Canned()
+    async with grpc_server(canned) as (_, port), envoy([port], images=2) as edge, native(edge.grpc_port) as client:
+        slow = [client.channel.stream_unary(DETECT)(waits(), metadata=LOGIN, timeout=20) for _ in range(8)]
+        await asyncio.sleep(0.5)
+        assert await client.start(DETECT, IMAGE) == b""
+        for call in slow:
+            call.cancel()
+    assert len(canned.asked) == 1
 
 
 async def test_metadata_has_the_limit_of_the_servers(running: Running) -> None:
@@ -365,11 +364,12 @@ async def test_a_server_that_is_gone_is_passed_over_by_calls_that_change_somethi
 
 
 async def test_a_call_that_a_server_saw_is_not_tried_again_and_those_of_the_other_go_on() -> None:
-    counts, go = [0, 0], asyncio.Event()
+    counts, go, arrived = [0, 0], asyncio.Event(), asyncio.Queue[None]()
 
     def slow(number: int) -> Canned:
         async def behaviour(_request: Message, _context: Context) -> Message:
             counts[number] += 1
+            arrived.put_nowait(None)
             await go.wait()
             return faces_pb2.Face(face_id=ID)
 
@@ -382,8 +382,8 @@ async def test_a_call_that_a_server_saw_is_not_tried_again_and_those_of_the_othe
         native(edge.grpc_port) as client,
     ):
         calls = [client.start(GET_FACE, FACE.SerializeToString()) for _ in range(8)]
-        while sum(counts) < 8:
-            await asyncio.sleep(0.01)
+        for _ in calls:
+            await asyncio.wait_for(arrived.get(), 10)
         before = list(counts)
         await first.stop(0)
         await asyncio.sleep(0.5)
@@ -427,4 +427,5 @@ async def test_calls_with_images_and_streams_have_clusters_of_their_own(running:
     for path in ("/luna.facade.Samples/DetectFaces", "/luna.engine.v1.Engine/Detect", "/lunaXv6.Faces/GetFace", "/"):
         assert cluster(path) == "nobody"
     streams = [route["route"] for route in routes if route.get("route", {}).get("cluster") == "streams"]
-    assert {(one["timeout"], one["idle_timeout"]) for one in streams} == {("0s", "0s")}
+    assert {one["timeout"] for one in streams} == {"0s"}
+    assert manager["stream_idle_timeout"] == "0s"
