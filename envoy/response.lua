@@ -3,6 +3,7 @@
 
 local ERRORS = {{ grpc_errors }}
 local NAMESPACE = "luna"
+local SOCKET_REFUSALS = {["414"] = true, ["431"] = true}
 
 {% include "request_id.lua" %}
 function envoy_on_request(handle)
@@ -42,6 +43,9 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local request = handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  if not headers:get("luna-request-id") and request["id"] then
+    headers:replace("luna-request-id", request["id"])
+  end
   local status, length = headers:get("x-http-status"), headers:get("x-content-length")
   headers:remove("x-http-status")
   headers:remove("x-content-length")
@@ -68,9 +72,8 @@ function envoy_on_response(handle)
   elseif (headers:get("content-type") or ""):sub(1, 16) == "application/grpc" then
     -- gRPC failed before the facade answered, or a native call was refused
     fail(handle, ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"], request)
-  end
-  if not headers:get("luna-request-id") and request["id"] then
-    headers:replace("luna-request-id", request["id"])
+  elseif SOCKET_REFUSALS[headers:get(":status")] and (headers:get("content-type") or ""):sub(1, 10) == "text/plain" then
+    fail(handle, ERRORS["socket"], request)
   end
   headers:remove("grpc-status")
   headers:remove("grpc-message")

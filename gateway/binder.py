@@ -74,6 +74,10 @@ class Binder:
         member = self._member(known)
         return lambda message, value, _path: member(message, value, known.name)
 
+    def member(self, descriptor: FieldDescriptor) -> Fill:
+        """What sets one field of a message from a value at any path."""
+        return self._member(rest_field(descriptor))
+
     def members(self, descriptor: Descriptor, without: frozenset[str]) -> Fill:
         """What sets a message from an object that may not have some of its fields, by their names in the proto."""
         form = rest_message(descriptor)
@@ -113,17 +117,19 @@ class Binder:
         if cached:
             self._objects[name] = made
         for known in fields:
-            made.members[known.name] = self._member(known)
+            made.members |= dict.fromkeys(known.names, self._member(known))
             if known.rules.required or known.rules.present:
-                made.needed.append(known.name)
+                made.needed.append(known.names)
+            if len(known.names) > 1:
+                made.exclusive.append(frozenset(known.names))
         for union in form.unions:
             made.members[union.name] = self._union(union)
             if not union.default:
-                made.needed.append(union.name)
+                made.needed.append((union.name,))
         for oneof in form.descriptor.oneofs:
-            names = [rest_field(one).name for one in oneof.fields if rest_field(one).name in made.members]
-            if len(names) > 1:
-                made.exclusive.append(frozenset(names))
+            among = [known for one in oneof.fields if (known := rest_field(one)).name in made.members]
+            if len(among) > 1:
+                made.exclusive.append(frozenset(name for known in among for name in known.names))
         if form.scalar is not None:
             made.scalar = self._member(rest_field(form.scalar))
         return made
@@ -160,12 +166,15 @@ class Binder:
     def _member(self, known: RestField) -> Fill:
         fill = self._map(known) if known.map else self._list(known) if known.repeated else self._one(known)
         nullable, key, text = known.rules.nullable, known.key, known.text
+        null = None if known.repeated else known.null
         if known.message is not None and known.message.full_name == Value.DESCRIPTOR.full_name and not known.repeated:
             return fill
 
         def fill_or_null(message: Message, value: object, path: str) -> None:
             if value is not None:
                 fill(message, value, path)
+            elif null is not None:
+                setattr(message, key, null)
             elif not nullable:
                 raise BadBody(field=path, message="null is not allowed")
             elif text:
@@ -194,7 +203,7 @@ class Binder:
         return fill
 
     def _list(self, known: RestField) -> Fill:
-        key, filled = known.key, known.filled
+        key, filled, null = known.key, known.filled, known.null
         inner = self.filler(known.message) if known.message is not None else None
         convert = self.converter(known) if known.message is None else None
 
@@ -207,6 +216,8 @@ class Binder:
             for index, item in enumerate(value):
                 if inner is not None:
                     inner(items.add(), item, f"{path}.{index}")
+                elif item is None and null is not None:
+                    items.append(null)
                 elif convert is not None:
                     items.append(convert(item, f"{path}.{index}"))
 
@@ -239,7 +250,7 @@ class _Object:
     """Binds objects of one message type. It is known before its members are, so that types may contain themselves."""
 
     members: dict[str, Fill] = field(default_factory=dict)
-    needed: list[str] = field(default_factory=list)
+    needed: list[tuple[str, ...]] = field(default_factory=list)
     exclusive: list[frozenset[str]] = field(default_factory=list)
     scalar: Fill | None = None
 
@@ -254,9 +265,9 @@ class _Object:
             if member is None:
                 raise BadBody(field=joined(path, name), message="extra fields not permitted")
             member(message, item, joined(path, name))
-        for name in self.needed:
-            if name not in value:
-                raise MissingField(field=joined(path, name))
+        for either in self.needed:
+            if value.keys().isdisjoint(either):
+                raise MissingField(field=joined(path, either[0]))
         for names in self.exclusive:
             if len(names & value.keys()) > 1:
                 raise BadBody(field=path, message=f"only one is allowed of {', '.join(sorted(names))}")

@@ -9,11 +9,12 @@ from luna import options_pb2
 
 from gateway.binder import Binder
 from gateway.documents import read_json, read_msgpack
-from gateway.forms import rest_message
+from gateway.forms import rest_field, rest_message
 from gateway.images import images, one_image
 from gateway.media import BYTES, JSON, MSGPACK, MULTIPART, MediaType, parse
 from gateway.multipart import split
 from gateway.places import CONTENT_TYPE, Places
+from gateway.sources import given
 from server.errors import (
     BadBody,
     BadMultipart,
@@ -84,6 +85,8 @@ class Body:
             self._readers[MULTIPART] = self._multipart
         elif form == options_pb2.BODY_FORM_IMAGES and self._field is not None:
             self._only = self._images
+        elif form == options_pb2.BODY_FORM_SOURCES and self._field is not None:
+            self._only = self._sources
         elif form == options_pb2.BODY_FORM_IMAGE and self._field is not None:
             self._only = self._image
         elif form == options_pb2.BODY_FORM_BYTES and self._field is not None and CONTENT_TYPE in places.headers:
@@ -96,6 +99,15 @@ class Body:
         if self._field is not None:
             ignored = frozenset(self._method.rest.ignored_parts)
             getattr(request, self._field.name).extend(images(media, data, ignored))
+
+    def _sources(self, request: Message, media: MediaType, data: bytes) -> None:
+        if self._field is None:
+            return
+        own = rest_field(self._field).name
+        found = given(media, data, self._parts.keys() - {own}, frozenset(self._method.rest.ignored_parts))
+        getattr(request, self._field.name).extend(found.sources)
+        for name, value in found.values.items():
+            self._parts[name][1][JSON](request, value, "")
 
     def _image(self, request: Message, media: MediaType, data: bytes) -> None:
         if self._field is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from luna import options_pb2
-from luna.v6.images_pb2 import ImageInput
+from luna.v6.images_pb2 import ImageInput, Source
 
 from gateway.comments import comment, media_types
 from gateway.endpoints import offered
@@ -15,7 +15,8 @@ from gateway.forms import RestField, rest_field, rest_message
 from gateway.images import BOXES, MAX_FILENAME
 from gateway.media import BASE64_IMAGES, BYTES, IMAGES, JSON, MSGPACK, MULTIPART, TEXT
 from gateway.places import CONTENT_TYPE, Places
-from gateway.schemas import BINARY, Direction, Schema, Schemas, described
+from gateway.schemas import BINARY, Direction, Schema, Schemas, described, nullable
+from gateway.sources import DESCRIPTOR_TYPES, ITEMS, ORIGIN, SAMPLE_TYPES, TOLD
 
 ANY = "*/*"
 _BASE64: Schema = {"type": "string", "contentEncoding": "base64", "minLength": 1}
@@ -66,6 +67,10 @@ def _content(
     match form:
         case options_pb2.BODY_FORM_IMAGES:
             return _images(schemas, method.GetOptions().Extensions[options_pb2.rest].ignored_parts)
+        case options_pb2.BODY_FORM_SOURCES:
+            rest = method.GetOptions().Extensions[options_pb2.rest]
+            others = [known for known in _of_body(method, places) if known != field]
+            return _sources(schemas, others, rest.ignored_parts)
         case options_pb2.BODY_FORM_IMAGE:
             return {media: {"schema": dict(BINARY)} for media in IMAGES}
         case options_pb2.BODY_FORM_BYTES:
@@ -81,9 +86,13 @@ def _content(
             return {MSGPACK if form == options_pb2.BODY_FORM_MSGPACK else JSON: {"schema": schema}}
 
 
+def _of_body(method: MethodDescriptor, places: Places) -> list[RestField]:
+    return [one for one in rest_message(method.input_type).fields if one.key in places.body]
+
+
 def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Schema:
     """A part for each field; an application/octet-stream part holds bytes, and any other value is JSON."""
-    known = [one for one in rest_message(method.input_type).fields if one.key in places.body]
+    known = _of_body(method, places)
     properties: Schema = {}
     encoding: Schema = {}
     for one in known:
@@ -101,16 +110,10 @@ def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Sc
 def _images(schemas: Schemas, ignored: Iterable[str]) -> dict[str, object]:
     """One image as it is or as Base64 text, several as parts, or JSON that tells where they are."""
     boxes = {name: schemas.field(rest_field(field), Direction.REQUEST) for name, field in BOXES.items()}
-    parts: Schema = {"image": {"type": "array", "items": dict(BINARY), "description": "The images, as files."}}
-    for name, schema in boxes.items():
-        item: Schema = {
-            "type": "object",
-            "required": ["filename", name],
-            "properties": {"filename": _BOXED, name: schema},
-            "additionalProperties": False,
-        }
-        text = "Where in which image to look: an entry for a file's name."
-        parts[name] = {"type": "array", "items": item, "description": text}
+    parts: Schema = {
+        "image": {"type": "array", "items": dict(BINARY), "description": "The images, as files."},
+        **{name: _by_filename(name, schema) for name, schema in boxes.items()},
+    }
     for name in ignored:
         parts[name] = {"deprecated": True, "description": "Accepted, and not looked at."}
     multipart: Schema = {
@@ -128,7 +131,73 @@ def _images(schemas: Schemas, ignored: Iterable[str]) -> dict[str, object]:
     }
 
 
-def _several(name: str, item: Schema) -> Schema:
+def _sources(schemas: Schemas, others: Iterable[RestField], ignored: Iterable[str]) -> dict[str, object]:
+    """One source as it is or as Base64 text, several as parts, or JSON with an array of them."""
+    told = _told(schemas)
+    own = {known.name: schemas.field(known, Direction.REQUEST) for known in others}
+    parts: Schema = {
+        "image": {"type": "array", "items": dict(BINARY), "description": "The images or descriptors, as files."},
+        **{name: _by_filename(name, schema) for name, schema in told.items()},
+        **own,
+        **{name: {"deprecated": True, "description": "Accepted, and not looked at."} for name in ignored},
+    }
+    multipart: Schema = {
+        "schema": {"type": "object", "properties": parts, "required": ["image"]},
+        "encoding": {
+            "image": {"contentType": ", ".join(ITEMS)},
+            **{name: {"contentType": JSON} for name in (*told, *own)},
+        },
+    }
+    text = {media: {"schema": {**_BASE64, "description": "Base64 text."}} for media in ITEMS if media.endswith("64")}
+    whole = {media: {"schema": dict(BINARY)} for media in ITEMS if media not in text}
+    items: Schema = {"type": "array", "minItems": 1, "items": {"anyOf": list(_items(schemas, told))}}
+    objects = [
+        _several("sources", items["items"]),
+        _several("images", items["items"]),
+        _several("urls", {"anyOf": [_url(), items["items"]]}),
+        _several("samples", {"anyOf": [_sample(), items["items"]]}),
+    ]
+    return {**whole, **text, MULTIPART: multipart, JSON: {"schema": {"oneOf": [items, *objects]}}}
+
+
+def _told(schemas: Schemas) -> dict[str, Schema]:
+    """What a source may come with."""
+    fields = Source.DESCRIPTOR.fields_by_name
+    known = {name: schemas.field(rest_field(fields[name]), Direction.REQUEST) for name in TOLD if name in fields}
+    return {**known, ORIGIN: {"type": "string", "minLength": 1, "description": "Address or Base64 text of the image."}}
+
+
+def _items(schemas: Schemas, told: dict[str, Schema]) -> Iterator[Schema]:
+    """An item of an array of sources: an address, an image, a sample or a descriptor."""
+    more = {
+        "filename": _BOXED,
+        **{name: schema if name in BOXES else nullable(schema) for name, schema in told.items()},
+    }
+    image = {**more, "mimetype": {"enum": [*IMAGES, *BASE64_IMAGES]}}
+    data = schemas.field(rest_field(Source.DESCRIPTOR.fields_by_name["descriptor"]), Direction.REQUEST)
+    for needed, members in (
+        (("url",), {"url": _url(), **more}),
+        (("image",), {"image": _BASE64, **image}),
+        (("data",), {"data": _BASE64, **image}),
+        (("sample_id",), {"sample_id": _sample(), "type": {"enum": list(SAMPLE_TYPES)}, **more}),
+        (("type", "data"), {"id": _BOXED, "type": {"enum": list(DESCRIPTOR_TYPES)}, "data": data, **more}),
+    ):
+        yield {"type": "object", "required": list(needed), "properties": members, "additionalProperties": False}
+
+
+def _by_filename(name: str, schema: Schema) -> Schema:
+    """A part that tells something of images by their names."""
+    item: Schema = {
+        "type": "object",
+        "required": ["filename", name],
+        "properties": {"filename": _BOXED, name: schema},
+        "additionalProperties": False,
+    }
+    about = "Where in which image to look" if name in BOXES else "What is told of which image"
+    return {"type": "array", "items": item, "description": f"{about}: an entry for a file's name."}
+
+
+def _several(name: str, item: object) -> Schema:
     members: Schema = {name: {"type": "array", "minItems": 1, "items": item}}
     return {"type": "object", "required": [name], "properties": members, "additionalProperties": False}
 

@@ -18,9 +18,11 @@ from pathlib import Path
 from google.api import annotations_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from luna import options_pb2
 
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from gateway.grpc_listener import listener, lua_replies
+from gateway.websocket import HEALTH
 from server.errors import (
     Busy,
     DeadlineExceeded,
@@ -34,6 +36,7 @@ from server.errors import (
     UnsupportedMediaType,
 )
 from server.rpc.admission import RETRY_AFTER, takes_images
+from server.rpc.methods import streaming
 from server.settings import BEHIND, Settings
 
 WORKERS = 2
@@ -80,6 +83,7 @@ def render(
     folder: Path,
     *,
     images: int,
+    sockets: Sequence[int] = (),
     upstream: str = BEHIND,
     workers: int = WORKERS,
 ) -> Edge:
@@ -90,6 +94,7 @@ def render(
         services: the services of `luna.v6` that the servers have.
         ports: one for each server process.
         folder: where the files go.
+        sockets: the ports of WebSockets, one for each server process; without them there are none.
         images: calls with images that all servers together take at a time; Envoy refuses further ones as busy.
         upstream: host of the servers.
         workers: Envoy's threads.
@@ -137,6 +142,10 @@ def render(
         discovery="STATIC" if _is_address(upstream) else "STRICT_DNS",
         upstream=upstream,
         ports=list(ports),
+        socket_paths=sorted(socket_paths(services)) if sockets else [],
+        socket_ports=list(sockets),
+        socket_upstream=_reachable(settings.websocket.host),
+        socket_health=HEALTH,
     )
     files["envoy.yaml"].touch()
     files["envoy.yaml"].chmod(0o600)  # it holds the key
@@ -149,6 +158,12 @@ def render(
         "--disable-hot-restart",
     )
     return Edge(folder, files["envoy.yaml"], files["admin.address"], arguments)
+
+
+def socket_paths(services: Iterable[ServiceDescriptor]) -> set[str]:
+    """The paths of the WebSockets of some services."""
+    rests = (method.GetOptions().Extensions[options_pb2.rest] for service in services for method in streaming(service))
+    return {rest.websocket for rest in rests if rest.websocket}
 
 
 def _image_paths(services: Iterable[ServiceDescriptor]) -> list[str]:
@@ -200,6 +215,8 @@ def _grpc_errors(largest: int) -> Mapping[str, LunaError]:
         str(GrpcCode.RESOURCE_EXHAUSTED.value): RequestTooLarge(limit=largest),
         str(GrpcCode.UNAVAILABLE.value): unavailable,
         "native": _native(),
+        # what takes WebSockets refuses longer lines by itself, in words of its own
+        "socket": MalformedRequest(message="the request line or a header exceeds 8192 bytes"),
         "default": Internal(request_id=PLACEHOLDER),
     }
 
@@ -216,6 +233,10 @@ def _lua(errors: Mapping[str, LunaError]) -> str:
         for key, error in errors.items()
     ]
     return "{" + ", ".join(rows) + "}"
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, _address(host))  # noqa: S104 compared only
 
 
 def _address(host: str) -> str:

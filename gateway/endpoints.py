@@ -24,6 +24,7 @@ from server.rpc.accept import choose
 from server.rpc.calls import Context, RestOrigin
 from server.rpc.methods import Method
 
+ACCEPTED = 202
 NO_CONTENT = 204
 _FIELD = re.compile(r"\{([a-z0-9_]+)\}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
@@ -130,8 +131,9 @@ class Endpoint:
         return media
 
     def _rendered(self, response: Message, media: str) -> Answer:
-        status = self._rest.status or 200
-        extra = _location(self._rest.location, response)
+        later = bool(self._rest.accepted) and bool(getattr(response, self._rest.accepted))
+        status = ACCEPTED if later else self._rest.status or 200
+        extra = () if later else _location(self._rest.location, response)
         if self._meta_out:
             extra += headers.escaped(getattr(response, META), self._meta_out)
         if status == NO_CONTENT:

@@ -61,6 +61,7 @@ _OF_FORM: Mapping[int, Errors] = {
     options_pb2.BODY_FORM_IMAGE: (errors.BadContentType, errors.NoBody),
     options_pb2.BODY_FORM_BYTES: (errors.MissingContentType, errors.NoBody),
     options_pb2.BODY_FORM_IMAGES: (*_JSON, *_PARTS, *_IMAGES),
+    options_pb2.BODY_FORM_SOURCES: (*_JSON, *_PARTS, *_IMAGES, errors.NoDescriptorInXpk),
 }
 
 

@@ -5,6 +5,7 @@ What binds, renders and describes REST values reads the options here, so that th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,14 @@ from typing import cast
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 from luna import options_pb2
+
+_NULLS: Mapping[int, int | float | str] = {
+    FieldDescriptor.TYPE_ENUM: 0,
+    FieldDescriptor.TYPE_STRING: "",
+    FieldDescriptor.TYPE_DOUBLE: math.nan,
+    FieldDescriptor.TYPE_FLOAT: math.nan,
+}
+"""What stands for null, by the types that have such a value."""
 
 WELL_KNOWN = "google.protobuf."
 """Messages of this package have REST forms of their own: a time is a text, a Struct an object."""
@@ -30,6 +39,16 @@ class RestField:
     def key(self) -> str:
         """Name in the proto."""
         return self.descriptor.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that a request may have it under, its own first."""
+        return (self.name, *self.rules.aliases)
+
+    @property
+    def null(self) -> int | float | str | None:
+        """What stands for null where that is a value of its own, or an item's; None where it is none."""
+        return _NULLS[self.descriptor.type] if self.rules.null_value else None
 
     @property
     def message(self) -> Descriptor | None:
@@ -134,7 +153,7 @@ def rest_message(descriptor: Descriptor) -> RestMessage:
         for field in descriptor.fields
         if field.name not in taken and field.name != options.mask and not rules_of(field).hidden
     )
-    names = [field.name for field in fields] + [union.name for union in unions]
+    names = [name for field in fields for name in field.names] + [union.name for union in unions]
     if len(set(names)) != len(names):
         message = f"{descriptor.full_name} gives one REST name twice"
         raise ValueError(message)

@@ -43,16 +43,20 @@ _KEPT = re.compile(r"[\x21-\x7e]{1,47}")
 class Facade:
     """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit.
 
-    `key` is the one that Envoy has; without one no call is taken for Envoy's.
+    `key` is the one that Envoy has; without one no call is taken for Envoy's. `sockets` are paths of WebSockets, which
+    Envoy leads elsewhere: here they have OPTIONS alone.
     """
 
-    def __init__(self, dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "") -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "", sockets: Iterable[str] = ()
+    ) -> None:
         served = [method for method in dispatcher.methods.values() if method.http.WhichOneof("pattern")]
         forms = Forms()
         self._dispatcher = dispatcher
         self._routes = Routes(served)
         self._endpoints = {method.name: Endpoint(method, forms) for method in served}
         self._served = served
+        self._sockets = frozenset(sockets)
         self._key = key
         self._largest = max_message_bytes - ENVELOPE_BYTES if max_message_bytes else sys.maxsize
 
@@ -93,6 +97,8 @@ class Facade:
         self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context
     ) -> Answer:
         path, _, query = target.partition("?")
+        if path in self._sockets:
+            return self._of_socket(verb, path)
         if verb == "OPTIONS":
             return self._options(path)
         found = self._routes.find(verb, path)
@@ -101,6 +107,14 @@ class Facade:
         arrival = Arrival(found.variables, query, body.content_type, body.data, headers, request_id)
         return await self._endpoints[found.method.name].answer(arrival, self._dispatcher, context)
 
+    def _of_socket(self, verb: str, path: str) -> Answer:
+        allowed = "GET, OPTIONS"
+        if verb == "OPTIONS":
+            return Answer(200, write_json({}), JSON, (("allow", allowed),))
+        if verb == "GET":
+            raise MalformedRequest(message="the handshake of a WebSocket (RFC 6455) is expected")
+        raise MethodNotAllowed(path=path, method=verb, allowed=allowed)
+
     def _options(self, path: str) -> Answer:
         """What a path serves, for everyone; one that redirects too: many clients would turn OPTIONS into GET."""
         allowed = self._routes.allowed(path)
@@ -108,7 +122,7 @@ class Facade:
 
 
 def rest_handlers(
-    dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = ""
+    dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "", sockets: Iterable[str] = ()
 ) -> Iterable[grpc.GenericRpcHandler]:
     """The handlers of the REST form of a dispatcher's methods, to be added to a server.
 
@@ -116,8 +130,9 @@ def rest_handlers(
         dispatcher: calls the methods.
         max_message_bytes: largest message that the server sends; larger answers become an error. 0 is no limit.
         key: the key that Envoy has; without one the address of a client is that of its connection.
+        sockets: paths of WebSockets.
     """
-    return Facade(dispatcher, max_message_bytes, key).handlers()
+    return Facade(dispatcher, max_message_bytes, key, sockets).handlers()
 
 
 def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:

@@ -11,12 +11,14 @@ What a form leaves out, such as the file's name, stays empty. Order is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from luna.v6.images_pb2 import ImageInput, Rect
 
-from gateway.binder import Binder, from_base64
+from gateway.binder import Binder, Fill, from_base64
 from gateway.documents import read_json
 from gateway.media import BASE64_IMAGES, IMAGES, JSON, MULTIPART, MediaType
 from gateway.multipart import Part, split
@@ -46,8 +48,10 @@ BOXES: dict[str, FieldDescriptor] = {
 """Fields of an image that hold boxes; parts with boxes are named like them."""
 MAX_FILENAME = 256
 
+M = TypeVar("M", bound=Message)
+
 _json = Binder(binary=False)
-_fill_boxes = {name: _json.field(field) for name, field in BOXES.items()}
+_fill_boxes = {name: _json.member(field) for name, field in BOXES.items()}
 
 
 def one_image(media: MediaType, data: bytes) -> bytes:
@@ -73,7 +77,7 @@ def images(media: MediaType, data: bytes, ignored: frozenset[str] = frozenset())
     if not data:
         raise NoBody
     if media.name in IMAGES or media.name in BASE64_IMAGES:
-        return [ImageInput(data=_content(media, data))]
+        return [ImageInput(data=content(media, data))]
     if media.name == MULTIPART:
         parts = split(data, media.parameters.get("boundary", ""))
         return _from_parts(part for part in parts if part.name not in ignored)
@@ -84,7 +88,8 @@ def images(media: MediaType, data: bytes, ignored: frozenset[str] = frozenset())
     raise UnsupportedMediaType(content_type=media.name, allowed=", ".join(TYPES))
 
 
-def _content(media: MediaType, data: bytes) -> bytes:
+def content(media: MediaType, data: bytes) -> bytes:
+    """The bytes of an image whose type may say that they are Base64."""
     return from_base64(data.strip()) if media.name in BASE64_IMAGES else data
 
 
@@ -93,15 +98,11 @@ def _from_parts(parts: Iterable[Part]) -> list[ImageInput]:
     boxes: dict[str, dict[str, ImageInput]] = {}
     for part in parts:
         if part.name in BOXES:
-            if part.media.name != JSON:
-                raise BadPartContentType(part=part.name, content_type=part.media.name, allowed=JSON)
             if part.name in boxes:
                 raise RepeatedBoxes
-            boxes[part.name] = _boxes(part)
+            boxes[part.name] = told(part, ImageInput, _fill_boxes[part.name])
         elif part.media.name in IMAGES or part.media.name in BASE64_IMAGES:
-            if not part.data:
-                raise BadMultipart(message=f"part '{part.name}' is empty")
-            found.append(ImageInput(filename=part.filename, data=_content(part.media, part.data)))
+            found.append(ImageInput(filename=part.filename, data=content_of(part)))
         else:
             raise BadPartType(
                 part=part.name, content_type=part.media.name, allowed=", ".join((*IMAGES, *BASE64_IMAGES))
@@ -109,49 +110,71 @@ def _from_parts(parts: Iterable[Part]) -> list[ImageInput]:
     if not found:
         raise BadMultipart(message="there is no image in it")
     for name, by_filename in boxes.items():
-        for filename, holder in by_filename.items():
-            _attach(found, name, filename, holder)
+        attach(found, name, by_filename)
     return found
 
 
-def _attach(found: list[ImageInput], name: str, filename: str, holder: ImageInput) -> None:
-    """Give the boxes that a part names to the image of that name."""
-    named = [image for image in found if image.filename == filename]
-    if len(named) != 1:
-        raise BadMultipart(message=f"{name} names '{filename}', which {len(named)} images are called")
-    for rect in getattr(holder, name):
-        getattr(named[0], name).add().CopyFrom(rect)
+def content_of(part: Part) -> bytes:
+    """The bytes of an image that a part is.
+
+    Raises:
+        BadMultipart, BadBase64: there are none, or they are not as the part's type says.
+    """
+    if not part.data:
+        raise BadMultipart(message=f"part '{part.name}' is empty")
+    return content(part.media, part.data)
 
 
-def _boxes(part: Part) -> dict[str, ImageInput]:
-    """Boxes by the name of the image that they are in; they are held by images without content."""
+def attach(found: Sequence[M], name: str, told: Mapping[str, M]) -> None:
+    """Give what a part tells of images, by their names, to the images of these names.
+
+    Raises:
+        BadMultipart: no image has the name, or several have.
+    """
+    for filename, holder in told.items():
+        named = [image for image in found if getattr(image, "filename") == filename]  # noqa: B009 of any message
+        if len(named) != 1:
+            raise BadMultipart(message=f"{name} names '{filename}', which {len(named)} images are called")
+        named[0].MergeFrom(holder)
+
+
+def told(part: Part, make: type[M], fill: Fill) -> dict[str, M]:
+    """What a part of JSON tells of images, by their names: messages in which nothing else is set.
+
+    The part is an array of objects with `filename` and one member that is called like the part.
+
+    Raises:
+        BadPartContentType, BadBody, MissingField: the part is no such thing.
+        SeveralBoxes: an image is named twice, or has two boxes.
+    """
+    if part.media.name != JSON:
+        raise BadPartContentType(part=part.name, content_type=part.media.name, allowed=JSON)
     value = read_json(part.data)
     if not isinstance(value, list):
         raise BadBody(field=part.name, message="array expected")
-    found: dict[str, ImageInput] = {}
+    found: dict[str, M] = {}
     for index, item in enumerate(value):
         path = joined(part.name, index)
-        _only(item, {"filename", part.name}, path)
-        members = item if isinstance(item, dict) else {}
+        members = only(item, {"filename", part.name}, path)
         for needed in ("filename", part.name):
             if needed not in members:
                 raise MissingField(field=joined(path, needed))
         filename = members["filename"]
         if not isinstance(filename, str):
             raise BadBody(field=joined(path, "filename"), message="text expected")
-        holder = ImageInput()
-        _fill_boxes[part.name](holder, members[part.name], path)
-        if filename in found or len(getattr(holder, part.name)) > 1:
+        holder = make()
+        fill(holder, members[part.name], joined(path, part.name))
+        if filename in found or (part.name in BOXES and len(getattr(holder, part.name)) > 1):
             raise SeveralBoxes(filename=filename)
         found[filename] = holder
     return found
 
 
 def _from_json(value: object) -> list[ImageInput]:
-    _only(value, {"urls", "samples", "images"}, "")
-    if not isinstance(value, dict) or len(value) != 1:
+    given = only(value, {"urls", "samples", "images"}, "")
+    if len(given) != 1:
         raise BadBody(field="", message="exactly one is needed of urls, samples and images")
-    ((name, items),) = value.items()
+    ((name, items),) = given.items()
     if not isinstance(items, list) or not items:
         raise BadBody(field=name, message="array with at least 1 item expected")
     make: Callable[[object, str], ImageInput] = {"urls": _url, "samples": _sample, "images": _entry}[name]
@@ -171,8 +194,7 @@ def _sample(item: object, path: str) -> ImageInput:
 
 
 def _entry(item: object, path: str) -> ImageInput:
-    _only(item, {*_ENTRY, *BOXES}, path)
-    members = item if isinstance(item, dict) else {}
+    members = only(item, {*_ENTRY, *BOXES}, path)
     if len(_SOURCES & members.keys()) != 1:
         raise BadBody(field=path, message=f"exactly one is needed of {', '.join(sorted(_SOURCES))}")
     image = ImageInput()
@@ -182,12 +204,18 @@ def _entry(item: object, path: str) -> ImageInput:
     return image
 
 
-def _only(item: object, known: set[str], path: str) -> None:
+def only(item: object, known: Collection[str], path: str) -> dict[str, object]:
+    """The members of an object that has no others than those that are known.
+
+    Raises:
+        BadBody: it is no object, or has another member.
+    """
     if not isinstance(item, dict):
         raise BadBody(field=path, message="object expected")
     for name in item:
         if name not in known:
             raise BadBody(field=joined(path, name), message="extra fields not permitted")
+    return item
 
 
 _SOURCES = {"url", "sample_id", "image"}

@@ -15,6 +15,12 @@ IMAGES = ("image/jpeg", "image/png", "image/bmp", "image/x-portable-pixmap", "im
 """Images as they are."""
 BASE64_IMAGES = tuple(f"image/{name}-base64" for name in ("x-jpeg", "x-png", "x-bmp", "x-tiff", "x-portable-pixmap"))
 """The same as Base64 text."""
+SDK_DESCRIPTORS = ("application/x-sdk-descriptor", "application/x-sdk-descriptor-base64")
+"""Descriptors as they are, and as Base64 text."""
+XPK_FILES = ("application/x-vl-xpk", "application/x-vl-xpk-base64", "applicaition/x-vl-xpk-base64")
+"""Files of descriptors; the last name is how the reference document writes it."""
+DESCRIPTORS = (*SDK_DESCRIPTORS, *XPK_FILES)
+"""Everything that holds descriptors."""
 
 
 @dataclass(frozen=True, slots=True)

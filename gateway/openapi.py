@@ -12,9 +12,11 @@ from luna import options_pb2
 
 from gateway.comments import comment, prose
 from gateway.contents import request_body, response_content
+from gateway.endpoints import ACCEPTED, NO_CONTENT
 from gateway.failures import ERROR, components, failures_of, responses
-from gateway.forms import RestField, rest_field
+from gateway.forms import RestField, rest_field, rest_message
 from gateway.places import META, Places, places_of
+from gateway.query import NULL
 from gateway.routes import Binding, bindings_of
 from gateway.schemas import Direction, Schema, Schemas, default_of, described, enumerated, list_limits, scalar
 from gateway.templates import REST
@@ -24,7 +26,6 @@ from server.version import VERSION
 
 MEDIA_TYPE = "application/x-yaml"
 CREATED = 201
-NO_CONTENT = 204
 
 _ABOUT = """\
 The LUNA PLATFORM 5 API as Luna serves it. It is made from the protos of its gRPC services; each operation names the
@@ -147,8 +148,8 @@ def _parameters(method: MethodDescriptor, binding: Binding, places: Places) -> I
     yield from (_path_parameter(rest_field(fields[name])) for name in in_path)
     for field in method.input_type.fields:
         known = rest_field(field)
-        if field.name in places.query and not known.rules.hidden and _asked(known):
-            yield _query_parameter(known)
+        if field.name in places.query and not known.rules.hidden:
+            yield from _query_parameters(known)
     yield {"$ref": _ID}
     if binding.redirect is None and (not access.open or access.changes):
         yield {"$ref": _ACCOUNT}
@@ -168,12 +169,29 @@ def _path_parameter(known: RestField) -> Schema:
     return {**described(made, comment(known.descriptor)), "schema": schema}
 
 
-def _query_parameter(known: RestField) -> Schema:
-    made: Schema = {"name": known.name, "in": "query"}
-    if known.rules.required:
+def _query_parameters(known: RestField) -> Iterator[Schema]:
+    """The parameters that a field is: one, one for each field of a message that is inline, none for other messages."""
+    if known.rules.prefix:
+        made: Schema = {"name": f"{known.rules.prefix}name", "in": "query"}
+        text = f"{comment(known.descriptor)} `name` stands for any name."
+        yield {**described(made, text), "schema": {"type": "string"}, "x-prefix": known.rules.prefix}
+    elif known.rules.inline and known.message is not None:
+        for inner in rest_message(known.message).fields:
+            yield from _query_parameters(inner)
+    elif _asked(known):
+        yield _query_parameter(known, known.name)
+        for alias in known.rules.aliases:
+            yield {**_query_parameter(known, alias), "description": f"Another name of `{known.name}`."}
+
+
+def _query_parameter(known: RestField, name: str) -> Schema:
+    made: Schema = {"name": name, "in": "query"}
+    if known.rules.required and not known.rules.aliases:
         made["required"] = True
     made = described(made, comment(known.descriptor))
     schema = _scalar(known)
+    if known.null is not None:
+        schema = {"anyOf": [schema, {"const": NULL}]}
     if known.repeated:
         made |= {"style": "form", "explode": not known.rules.csv}
         schema = {"type": "array", "items": schema, **list_limits(known)}
@@ -217,7 +235,10 @@ def _success(method: MethodDescriptor, schemas: Schemas, *, head: bool) -> Schem
         made["headers"] = headers
     if status != NO_CONTENT and not head:
         made["content"] = response_content(method, schemas)
-    return {str(status): made}
+    found: Schema = {str(status): made}
+    if rest.accepted:
+        found[str(ACCEPTED)] = {**{name: part for name, part in made.items() if name != "headers"}, **_LATER}
+    return found
 
 
 def _redirected() -> Schema:
@@ -301,6 +322,7 @@ _PARAMETERS: Schema = {
         "schema": {"type": "string", "format": "uuid"},
     },
 }
+_LATER: Schema = {"description": "Taken, and not done yet."}
 _OPTIONS: Schema = {
     "description": "An empty object.",
     "headers": {"Allow": {"description": "The verbs, with commas.", "schema": {"type": "string"}}},

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 from luna import options_pb2
 
-from gateway.forms import rules_of
+from gateway.forms import RestField, rest_field, rules_of
 from gateway.templates import rules, template
 
 META = "meta"
@@ -48,5 +49,17 @@ def places_of(method: MethodDescriptor) -> Places:
     if http.body == "*":
         query = {field.name for field in method.input_type.fields if rules_of(field).query} & left
     else:
-        query = left - {http.body}
+        query = left - {http.body} - _parts(method, rest)
     return Places(frozenset(path), frozenset(query), frozenset(headers), frozenset(left - query))
+
+
+def _parts(method: MethodDescriptor, rest: options_pb2.Rest) -> set[str]:
+    """Fields that parts of a body of sources give: the messages, but for times and for those that a query has."""
+    if options_pb2.BODY_FORM_SOURCES not in rest.forms:
+        return set()
+    fields = [known for field in method.input_type.fields if (known := rest_field(field)).message is not None]
+    return {known.key for known in fields if not known.rules.hidden and not known.rules.inline and not _is_time(known)}
+
+
+def _is_time(known: RestField) -> bool:
+    return known.message is not None and known.message.full_name == Timestamp.DESCRIPTOR.full_name

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -23,6 +24,8 @@ from server.errors import BadQuery
 Read = Callable[[str, str], object]
 """(text, parameter) -> what the field holds; of a list, one item."""
 
+NULL = "null"
+"""The word for null, where that is a value."""
 MAX_PARAMETERS = 1000
 """Most parameters in one query."""
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
@@ -30,52 +33,134 @@ _NUMBER = re.compile(r"-?\d{1,32}(?:\.\d{1,32})?(?:[eE][+-]?\d{1,3})?", re.ASCII
 _LOST_PLUS = re.compile(r" (?=\d\d:\d\d$)", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A field that a path or a query can give. `within` are the messages that it is in, by their fields."""
+
+    known: RestField
+    read: Read
+    within: tuple[str, ...] = ()
+
+    def set(self, request: Message, texts: list[str]) -> None:
+        holder = request
+        for key in self.within:
+            holder = getattr(holder, key)
+        key, name = self.known.key, self.known.name
+        if self.known.repeated:
+            getattr(holder, key).extend(self.read(text, name) for text in _items(self.known, texts))
+            return
+        value = self.read(_only(texts, name), name)
+        if isinstance(value, Timestamp):
+            getattr(holder, key).CopyFrom(value)
+        else:
+            setattr(holder, key, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """A map of texts that takes every parameter whose name begins with `text`."""
+
+    text: str
+    key: str
+    within: tuple[str, ...]
+
+    def set(self, request: Message, name: str, texts: list[str]) -> None:
+        holder = request
+        for key in self.within:
+            holder = getattr(holder, key)
+        getattr(holder, self.key)[name.removeprefix(self.text)] = _only(texts, name)
+
+
 class Parameters:
-    """The fields of one request type that stand in its path or its query, by their names in the proto."""
+    """The fields of one request type that stand in its path or its query, by their names in the proto.
+
+    Raises:
+        ValueError: two fields would be one parameter.
+    """
 
     def __init__(self, descriptor: Descriptor, query: Iterable[str], path: Iterable[str] = ()) -> None:
-        asked = frozenset(query)
-        chosen = asked | frozenset(path)
-        fields = [known for known in rest_message(descriptor).fields if known.key in chosen]
-        self._readers = {known.key: (known, read) for known in fields if (read := _reader(known)) is not None}
-        self._names = {known.name: known.key for known, _ in self._readers.values() if known.key in asked}
+        in_query, in_path = frozenset(query), frozenset(path)
+        self._variables = {one.known.key: one for one in _parameters(descriptor, in_path)}
+        self._named: dict[str, _Parameter] = {}
+        for one in _parameters(descriptor, in_query):
+            for name in one.known.names:
+                if name in self._named:
+                    message = f"{descriptor.full_name} has the parameter {name} twice"
+                    raise ValueError(message)
+                self._named[name] = one
+        self._prefixes = tuple(_prefixes(descriptor, in_query))
 
     def bind(self, message: Message, variables: Mapping[str, str], query: str) -> None:
         """Set fields from decoded path variables, by their names in the proto, and from a query as it was sent.
 
         Raises:
-            BadQuery: a value has the wrong form, or a parameter that is no list has several values.
+            BadQuery: a value has the wrong form, a parameter that is no list has several values, or one field is given
+                under two names.
         """
         for key, text in variables.items():
-            if key in self._readers:
-                self._set(message, key, [text])
-        if query:
-            for key, texts in self._asked(query).items():
-                self._set(message, key, texts)
+            if key in self._variables:
+                self._variables[key].set(message, [text])
+        if not query:
+            return
+        asked = self._asked(query)
+        for name, texts in asked.items():
+            one = self._named.get(name)
+            if one is not None:
+                _one_name(one.known, asked)
+                one.set(message, texts)
+                continue
+            for prefix in self._prefixes:
+                if name.startswith(prefix.text):
+                    prefix.set(message, name, texts)
 
     def _asked(self, query: str) -> dict[str, list[str]]:
+        """The texts of the parameters that are known, by their names."""
         if query.count("&") >= MAX_PARAMETERS:
             raise BadQuery(field="", message=f"more than {MAX_PARAMETERS} parameters")
         asked: dict[str, list[str]] = {}
         for pair in query.split("&"):
-            name, _, value = pair.partition("=")
-            key = self._names.get(unquote_plus(name))
-            if key is not None:
-                asked.setdefault(key, []).append(_decoded(value, name))
+            raw, _, value = pair.partition("=")
+            name = unquote_plus(raw)
+            if name in self._named or any(name.startswith(prefix.text) for prefix in self._prefixes):
+                asked.setdefault(name, []).append(_decoded(value, name))
         return asked
 
-    def _set(self, message: Message, key: str, texts: list[str]) -> None:
-        known, read = self._readers[key]
-        if known.repeated:
-            getattr(message, key).extend(read(text, known.name) for text in _items(known, texts))
-            return
-        if len(set(texts)) > 1:
-            raise BadQuery(field=known.name, message="given several times with different values")
-        value = read(texts[0], known.name)
-        if isinstance(value, Timestamp):
-            getattr(message, key).CopyFrom(value)
-        else:
-            setattr(message, key, value)
+
+def _parameters(descriptor: Descriptor, keys: frozenset[str], within: tuple[str, ...] = ()) -> Iterator[_Parameter]:
+    """The parameters that some fields are; those of a message that is inline are its fields."""
+    for known in rest_message(descriptor).fields:
+        if known.key not in keys:
+            continue
+        if known.rules.inline and known.message is not None:
+            yield from _parameters(known.message, _keys(known.message), (*within, known.key))
+        elif (read := _reader(known)) is not None:
+            yield _Parameter(known, read, within)
+
+
+def _prefixes(descriptor: Descriptor, keys: frozenset[str], within: tuple[str, ...] = ()) -> Iterator[_Prefix]:
+    for known in rest_message(descriptor).fields:
+        if known.key not in keys:
+            continue
+        if known.rules.prefix:
+            yield _Prefix(known.rules.prefix, known.key, within)
+        elif known.rules.inline and known.message is not None:
+            yield from _prefixes(known.message, _keys(known.message), (*within, known.key))
+
+
+def _keys(descriptor: Descriptor) -> frozenset[str]:
+    return frozenset(field.name for field in descriptor.fields)
+
+
+def _one_name(known: RestField, asked: Mapping[str, list[str]]) -> None:
+    given = [name for name in known.names if name in asked]
+    if len(given) > 1:
+        raise BadQuery(field=known.name, message=f"only one is allowed of {', '.join(sorted(given))}")
+
+
+def _only(texts: list[str], name: str) -> str:
+    if len(set(texts)) > 1:
+        raise BadQuery(field=name, message="given several times with different values")
+    return texts[0]
 
 
 def _items(known: RestField, texts: list[str]) -> list[str]:
@@ -91,6 +176,14 @@ def _items(known: RestField, texts: list[str]) -> list[str]:
 
 def _reader(known: RestField) -> Read | None:
     """What reads a field; None where its type cannot stand in a query."""
+    read, null = _plain_reader(known), known.null
+    if read is None or null is None:
+        return read
+    plain = read
+    return lambda text, name: null if text == NULL else plain(text, name)
+
+
+def _plain_reader(known: RestField) -> Read | None:
     descriptor, refuse = known.descriptor, Refusal(Place.QUERY, known.rules.reason)
     if known.message is not None:
         return _time if known.message.full_name == Timestamp.DESCRIPTOR.full_name and not known.repeated else None
@@ -102,11 +195,17 @@ def _reader(known: RestField) -> Read | None:
         return _flag(refuse)
     if descriptor.type == FieldDescriptor.TYPE_ENUM:
         return _enum(known, refuse)
-    return _text if descriptor.type == FieldDescriptor.TYPE_STRING else None
+    if descriptor.type == FieldDescriptor.TYPE_STRING:
+        return _time_text if known.rules.time else _text
+    return None
 
 
 def _text(text: str, _name: str) -> object:
     return text
+
+
+def _time_text(text: str, _name: str) -> object:
+    return _LOST_PLUS.sub("+", text)
 
 
 def _time(text: str, name: str) -> object:

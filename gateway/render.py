@@ -89,11 +89,12 @@ class Renderer:
 
             return nullable
         if known.descriptor.has_presence or unspoken:
+            spoken = not unspoken or (known.rules.null_value and known.descriptor.has_presence)
 
             def optional(message: Message, out: dict[str, object]) -> None:
                 if _present(known, message):
                     found = value(message)
-                    if found is not None or not unspoken:
+                    if found is not None or spoken:
                         out[name] = found
 
             return optional
@@ -135,11 +136,19 @@ class Renderer:
         convert = self._converter(known)
         if not known.repeated:
             return lambda message: convert(getattr(message, key))
-        if _is_enum(known):
+        if _is_enum(known) and not known.rules.null_value:
             return lambda message: [form for item in getattr(message, key) if (form := convert(item)) is not None]
         return lambda message: [convert(item) for item in getattr(message, key)]
 
     def _converter(self, known: RestField) -> Convert:
+        convert, null = self._spoken(known), known.null
+        if null is None:
+            return convert
+        if isinstance(null, float):
+            return lambda value: None if isinstance(value, float) and math.isnan(value) else convert(value)
+        return lambda value: None if value == null else convert(value)
+
+    def _spoken(self, known: RestField) -> Convert:
         descriptor = known.descriptor
         if known.message is not None:
             writer = self.writer(known.message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import combinations
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -16,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.binder import EXACT, FLOATS, INTEGERS
 from gateway.comments import comment
 from gateway.forms import WELL_KNOWN, RestField, RestMessage, RestUnion, rest_enum, rest_field, rest_message
+from server.domain.policies import RELATIVE_TIME
 from server.rpc.validation import UUID
 
 Schema = dict[str, object]
@@ -69,7 +71,8 @@ class Schemas:
     def field(self, known: RestField, direction: Direction) -> Schema:
         """The schema of one member, null included where it is allowed."""
         schema = self._value(known, direction)
-        if known.rules.nullable and (direction is Direction.REQUEST or not known.descriptor.is_repeated):
+        one = not known.descriptor.is_repeated
+        if (known.null is not None and one) or (known.rules.nullable and (direction is Direction.REQUEST or one)):
             schema = nullable(schema)
         default = default_of(known) if direction is Direction.REQUEST else None
         return described(schema if default is None else {**schema, "default": default}, comment(known.descriptor))
@@ -102,6 +105,12 @@ class Schemas:
     def _object(self, form: RestMessage, fields: tuple[RestField, ...], direction: Direction) -> Schema:
         members: Schema = {known.name: self.field(known, direction) for known in fields}
         needed = [known.name for known in fields if _always(form, known, direction)]
+        if direction is Direction.REQUEST:
+            for known in fields:
+                members |= {
+                    name: described(self._value(known, direction), f"Another name of `{known.name}`.")
+                    for name in known.rules.aliases
+                }
         for union in form.unions:
             members[union.name] = self._union(union, direction)
             if direction is Direction.REQUEST and not union.default:
@@ -111,7 +120,7 @@ class Schemas:
             schema["required"] = needed
         if direction is Direction.REQUEST:
             schema["additionalProperties"] = False
-            exclusive = list(_exclusive(form, members))
+            exclusive = [*_exclusive(form, members), *_under_one_name(fields)]
             if exclusive:
                 schema["allOf"] = exclusive
         return described(schema, comment(form.descriptor))
@@ -139,7 +148,8 @@ class Schemas:
             return {"type": "object", "additionalProperties": self.one(value, direction)}
         if not known.repeated:
             return self.one(known, direction)
-        schema: Schema = {"type": "array", "items": self.one(known, direction)}
+        items = self.one(known, direction)
+        schema: Schema = {"type": "array", "items": items if known.null is None else nullable(items)}
         if direction is Direction.REQUEST:
             schema |= list_limits(known)
         return schema
@@ -225,6 +235,8 @@ class _ValueName:
 def _text(known: RestField) -> Schema:
     rules = known.rules
     schema: Schema = {"type": "string"}
+    if rules.time:
+        return {**schema, "anyOf": [{"format": "date-time"}, {"pattern": f"^{RELATIVE_TIME.pattern}$"}]}
     if rules.uuid:
         # an empty text is taken for an absent one in places, which nobody needs to know
         return {**schema, "format": "uuid", "pattern": f"^{UUID.pattern}$"}
@@ -256,7 +268,7 @@ def _range(known: RestField, least: float | None = None, most: float | None = No
 def _always(form: RestMessage, known: RestField, direction: Direction) -> bool:
     """Tells whether an object always has a member."""
     if direction is Direction.REQUEST:
-        return known.rules.required or known.rules.present
+        return (known.rules.required or known.rules.present) and not known.rules.aliases
     if form.mask is not None:
         return False
     if known.rules.nullable and not known.descriptor.is_repeated:
@@ -272,6 +284,15 @@ def _exclusive(form: RestMessage, members: Schema) -> Iterator[Schema]:
         for position, name in enumerate(names):
             for other in names[position + 1 :]:
                 yield {"not": {"required": [name, other]}}
+
+
+def _under_one_name(fields: Iterable[RestField]) -> Iterator[Schema]:
+    """For each field with several names: no two of them, and one of them where the field is needed."""
+    for known in fields:
+        for pair in combinations(known.names, 2):
+            yield {"not": {"required": list(pair)}}
+        if known.rules.aliases and (known.rules.required or known.rules.present):
+            yield {"anyOf": [{"required": [name]} for name in known.names]}
 
 
 def _reachable(descriptors: Iterable[Descriptor]) -> set[str]:

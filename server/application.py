@@ -16,7 +16,9 @@ from luna.v6 import (
     attributes_pb2,
     blobs_pb2,
     documents_pb2,
+    events_pb2,
     faces_pb2,
+    handlers_pb2,
     iso_pb2,
     lists_pb2,
     liveness_pb2,
@@ -25,16 +27,21 @@ from luna.v6 import (
     samples_pb2,
     sdk_pb2,
     tokens_pb2,
+    verifiers_pb2,
 )
 from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from gateway.documentation import Documentation
+from gateway.edge import socket_paths
 from gateway.handlers import rest_handlers
+from gateway.websocket import WebSockets
+from server.domain.claims import Claims
 from server.domain.descriptors import SPECS, calibrated
 from server.domain.detection import Detection
 from server.domain.extraction import Extraction
+from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
 from server.domain.liveness import LivenessPrediction, LivenessThresholds
@@ -43,30 +50,38 @@ from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
 from server.domain.sdk import Sdk
+from server.domain.subscriptions import Subscriptions
 from server.domain.tokens import TokenRegistry
+from server.domain.verification import Verification
 from server.engine_application import engine_of
 from server.health import Health
 from server.inference.remote import RemoteEngine
-from server.metrics import Metrics, served
+from server.metrics import Metrics, PortTaken, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Dispatcher
-from server.rpc.methods import collect
+from server.rpc.methods import collect, collect_streams
 from server.rpc.native import handlers
 from server.rpc.options import server_options
+from server.rpc.streams import Streams
 from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
 from server.services.faces import FacesService
+from server.services.handlers import HandlersService
 from server.services.iso import IsoService
 from server.services.lists import ListsService
 from server.services.liveness import LivenessService
 from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
+from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
 from server.services.sdk import SdkService
+from server.services.subscriptions import SubscriptionsService, read_notice
 from server.services.tokens import CredentialsService, TokensService
+from server.services.verifier_policies import ProtoVerifierPolicyForm
+from server.services.verifiers import VerifiersService
 from server.settings import Settings, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
@@ -74,14 +89,19 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.events import PostgresEventStore
 from storage.faces import PostgresFaceStore
 from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
+from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
+from storage.notices import RedisNotices
+from storage.outbox import OutboxRelay
 from storage.samples import PostgresSampleStore
 from storage.tokens import PostgresTokenStore
+from storage.verifiers import PostgresVerifierStore
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +119,10 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
+    "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
+    "Subscriptions": events_pb2.DESCRIPTOR.services_by_name["Subscriptions"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
@@ -127,10 +150,13 @@ def address(url: SecretStr | None, name: str) -> SecretStr:
 class Application:
     """One server process: gRPC, its REST facade, and everything behind them."""
 
-    def __init__(self, server: grpc.aio.Server, health: Health, serving: HealthServicer, port: int) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, health: Health, serving: HealthServicer, streams: Streams, port: int
+    ) -> None:
         self._server = server
         self._health = health
         self._serving = serving
+        self._streams = streams
         self.port = port
 
     async def start(self) -> None:
@@ -144,8 +170,9 @@ class Application:
             await asyncio.sleep(HEALTH_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Tell that no call is taken any more, let the running ones end, and stop."""
+        """Tell that no call is taken any more, end the streams, let the other calls end, and stop."""
         await self._serving.enter_graceful_shutdown()
+        self._streams.stop()
         await self._server.stop(seconds)
 
     async def _healthy(self) -> bool:
@@ -193,6 +220,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         await index.start()
         stack.push_async_callback(index.close)
 
+        stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        subscriptions = Subscriptions(stream, read_notice)
+        await subscriptions.start()
+        stack.push_async_callback(subscriptions.close)
+        relay = OutboxRelay(database, stream, lambda: subscriptions.last)
+        await relay.start()
+        stack.push_async_callback(relay.close)
+
         accounts = PostgresAccountStore(database)
         samples = PostgresSampleStore(database, blobs)
         trail = PostgresAuditTrail(database)
@@ -200,6 +235,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
+        events = PostgresEventStore(database, blobs, attributes, kept=relay.wake)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )
@@ -218,6 +254,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         health = Health(probes)
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
+        handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings)),
@@ -235,21 +273,48 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
+            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Verifiers": VerifiersService(
+                verifiers,
+                Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
+                matching,
+                liveness,
+            ),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
+            "Subscriptions": SubscriptionsService(subscriptions),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
             ),
         }
-        methods = collect({SERVICES[name]: one for name, one in servicers.items()})
+        served_by = {SERVICES[name]: one for name, one in servicers.items()}
+        methods = collect(served_by)
         dispatcher = Dispatcher(methods, authorizer, trail, Admission(engine.places), metrics.answered)
+        streams = Streams(
+            collect_streams(served_by),
+            authorizer,
+            most=settings.events.subscribers,
+            recheck_seconds=settings.events.recheck_seconds,
+            told=metrics.answered,
+        )
         server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key)
-        server.add_generic_rpc_handlers([*handlers(dispatcher, key), *facade])
+        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key, socket_paths(SERVICES.values()))
+        server.add_generic_rpc_handlers([*handlers(dispatcher, streams, key), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
         port = server.add_insecure_port(settings.grpc.listen)
-        yield Application(server, health, serving, port)
+        sockets = WebSockets(streams, key, settings.websocket.ping_seconds)
+        await _listen(stack, sockets, settings)
+        yield Application(server, health, serving, streams, port)
+
+
+async def _listen(stack: AsyncExitStack, sockets: WebSockets, settings: Settings) -> None:
+    host, port = settings.websocket.host, settings.websocket.port
+    try:
+        await stack.enter_async_context(sockets.served(host, port))
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened on, see LUNA_WEBSOCKET__PORT: {error.strerror or error}"
+        raise PortTaken(message) from error

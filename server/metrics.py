@@ -18,7 +18,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class PortTaken(Exception):
-    """The port of the metrics cannot be listened on."""
+    """A port cannot be listened on."""
 
 
 class Metrics:

@@ -216,6 +216,33 @@ class Fetch(Group):
     allow_private: bool = Field(False, description="Allow private, loopback and link-local addresses.")
 
 
+class Events(Group):
+    """Following the events that are made."""
+
+    stream_length: int = Field(
+        100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
+    )
+    subscribers: int = Field(
+        1000, ge=1, description="Most subscribers of a server process; further ones are refused with 429."
+    )
+    recheck_seconds: float = Field(
+        30, gt=0, description="How often it is checked that a subscriber still may have what it is told."
+    )
+
+
+class Websocket(Group):
+    """Where the servers take the WebSockets of /6/ws from Envoy."""
+
+    host: str = Field("127.0.0.1", description="Address that WebSockets are served on.")
+    port: int = Field(
+        50151,
+        ge=1,
+        le=65535,
+        description="Port of the first server process; `luna up` gives the next ones those after it.",
+    )
+    ping_seconds: float = Field(20, gt=0, description="How often a client is asked whether it is still there.")
+
+
 class Metrics(Group):
     """Metrics for Prometheus."""
 
@@ -250,6 +277,8 @@ class Settings(BaseSettings):
     access: Access = Field(default_factory=Access)
     fetch: Fetch = Field(default_factory=Fetch)
     metrics: Metrics = Field(default_factory=Metrics)
+    events: Events = Field(default_factory=Events)
+    websocket: Websocket = Field(default_factory=Websocket)
 
     @property
     def models_folder(self) -> Path:

@@ -45,6 +45,7 @@ _TROUBLE: Final = (
     asyncpg.TooManyConnectionsError,
     OSError,
 )
+_UNSTORABLE: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError, UnicodeEncodeError)
 _DRIVER: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -65,7 +66,7 @@ def neutral(error: Exception) -> Exception:
         return ConstraintViolated(str(getattr(cause, "constraint_name", None) or ""))
     if isinstance(cause, asyncpg.QueryCanceledError | TimeoutError):
         return DeadlineExceeded()
-    if isinstance(cause, asyncpg.CharacterNotInRepertoireError | UnicodeEncodeError):
+    if isinstance(cause, _UNSTORABLE):
         return InvalidInput(message="a text has a character that cannot be stored")
     if isinstance(cause, _TROUBLE) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return Unavailable(component=COMPONENT)

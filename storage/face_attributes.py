@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,19 @@ from storage.database import Rows
 from storage.schema import face_attributes, face_descriptors, faces
 
 
+async def add_attributes(connection: AsyncConnection, new: Sequence[tuple[UUID, FaceAttribute]]) -> None:
+    """Write the attributes of faces that have none yet.
+
+    Raises:
+        IntegrityError: another face has taken one of the temporary attributes.
+    """
+    if new:
+        rows = [{"face_id": face_id, **_columns(attribute)} for face_id, attribute in new]
+        await connection.execute(insert(face_attributes), rows)
+    if vectors := [row for face_id, attribute in new for row in _vectors(face_id, attribute)]:
+        await connection.execute(insert(face_descriptors), vectors)
+
+
 async def write_attribute(connection: AsyncConnection, face_id: UUID, attribute: FaceAttribute) -> None:
     """Write the attribute of a face over what there may be. Other descriptors of the face are left alone.
 
@@ -24,8 +38,7 @@ async def write_attribute(connection: AsyncConnection, face_id: UUID, attribute:
     upsert = insert(face_attributes).values(face_id=face_id, **_columns(attribute))
     replaced = {name: upsert.excluded[name] for name in _columns(attribute)}
     await connection.execute(upsert.on_conflict_do_update(index_elements=["face_id"], set_=replaced))
-    rows = [{"face_id": face_id, "version": d.version, "data": d.data} for d in attribute.content.descriptors]
-    if rows:
+    if rows := _vectors(face_id, attribute):
         vectors = insert(face_descriptors).values(rows)
         overwrite = {"data": vectors.excluded.data}
         await connection.execute(vectors.on_conflict_do_update(index_elements=["face_id", "version"], set_=overwrite))
@@ -69,6 +82,10 @@ def read_attribute(rows: Rows) -> FaceAttribute | None:
             basic_attributes_samples=tuple(first.basic_attributes_samples),
         ),
     )
+
+
+def _vectors(face_id: UUID, attribute: FaceAttribute) -> list[dict[str, object]]:
+    return [{"face_id": face_id, "version": d.version, "data": d.data} for d in attribute.content.descriptors]
 
 
 def _columns(attribute: FaceAttribute) -> dict[str, object]:

@@ -7,19 +7,17 @@ wait for each other.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Row, Select, Uuid, delete, func, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, Row, Select, Uuid, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import FromClause
 
 from server.domain.access import Scope
 from server.domain.attributes import FaceAttribute
 from server.domain.faces import Face, FaceChanges, FaceFilter, Keep, NewFace, Page
-from server.errors import AttributeBound, Conflict, FacesNotFound, ListsNotFound
+from server.errors import AttributeBound, FacesNotFound
 from storage.database import ConstraintViolated, Database
 from storage.face_attributes import (
     attribute_query,
@@ -28,11 +26,10 @@ from storage.face_attributes import (
     read_attribute,
     write_attribute,
 )
+from storage.face_rows import add_faces, refused
 from storage.filters import among, face_conditions, inside, offset
 from storage.members import lock_members
-from storage.schema import face_attributes, faces, list_faces, lists
-
-ATTRIBUTE_ID: Final = "face_attributes_attribute_id_key"
+from storage.schema import face_attributes, faces, list_faces
 
 
 class PostgresFaceStore:
@@ -47,22 +44,11 @@ class PostgresFaceStore:
         Raises:
             Conflict: a face with this id exists already.
         """
-        face = new.face
         try:
-            async with self._database.transaction(made=(face.face_id,)) as connection:
-                list_ids = await _lock_lists(connection, new)
-                await connection.execute(insert(faces).values(_columns(face)))
-                if new.attribute is not None:
-                    await write_attribute(connection, face.face_id, new.attribute)
-                if list_ids:
-                    owner = {"account_id": face.account_id, "face_id": face.face_id}
-                    members = [{**owner, "list_id": list_id} for list_id in list_ids]
-                    await connection.execute(insert(list_faces), members)
-                    await _note_time(connection, list_ids, face.create_time)
+            async with self._database.transaction(made=(new.face.face_id,)) as connection:
+                await add_faces(connection, (new,))
         except ConstraintViolated as violated:
-            if violated.constraint == ATTRIBUTE_ID and new.attribute is not None:
-                raise AttributeBound(attribute_id=new.attribute.attribute_id) from violated
-            raise Conflict(message=f"Face with id '{face.face_id}' exists already") from violated
+            raise refused(violated, (new,)) from violated
 
     async def get(self, scope: Scope, face_id: UUID) -> Face | None:
         """One face."""
@@ -149,35 +135,6 @@ class PostgresFaceStore:
         return int(row[0])
 
 
-async def _lock_lists(connection: AsyncConnection, new: NewFace) -> list[UUID]:
-    """Keep the lists that a new face goes into from being removed; their ids in order, each once.
-
-    Raises:
-        ListsNotFound: one of them is not there, or belongs to another account.
-    """
-    list_ids = sorted(set(new.list_ids))
-    if not list_ids:
-        return []
-    conditions = (among(lists.c.list_id, list_ids), lists.c.account_id == new.face.account_id)
-    locked = select(lists.c.list_id).where(*conditions).order_by(lists.c.list_id)
-    found = set(await connection.scalars(locked.with_for_update(read=True, key_share=True)))
-    absent = next((list_id for list_id in new.list_ids if list_id not in found), None)
-    if absent is not None:
-        raise ListsNotFound(list_id=absent)
-    return list_ids
-
-
-async def _note_time(connection: AsyncConnection, list_ids: Collection[UUID], now: datetime) -> None:
-    """Note the time in lists, except in one that another transaction is just noting its own time in.
-
-    Waiting for it would make faces enter a list one commit after the other, which is five times slower.
-    """
-    free = select(lists.c.list_id).where(among(lists.c.list_id, list_ids))
-    free = free.with_for_update(key_share=True, skip_locked=True)
-    latest = func.greatest(lists.c.last_update_time, now)
-    await connection.execute(update(lists).where(lists.c.list_id.in_(free)).values(last_update_time=latest))
-
-
 async def _lock_face(connection: AsyncConnection, scope: Scope, face_id: UUID) -> bool:
     """Keep others from changing a face until the transaction ends. False where it is not in the scope."""
     conditions = (faces.c.face_id == face_id, *inside(faces.c.account_id, scope))
@@ -189,12 +146,6 @@ def _order(source: FromClause, where: FaceFilter) -> tuple[ColumnElement[Any], .
     if where.ordered_by_id:
         return (source.c.face_id,)
     return (source.c.create_time.desc(), source.c.face_id)
-
-
-def _columns(face: Face) -> dict[str, object]:
-    values = asdict(face)
-    del values["lists"]
-    return values
 
 
 def _face(row: Row[*tuple[Any, ...]]) -> Face:

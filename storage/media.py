@@ -25,6 +25,20 @@ def media_key(kind: MediaKind, media_id: UUID) -> str:
     return f"{media_folder(kind, media_id.hex[-2:])}/{media_id}"
 
 
+def media_columns(new: Media) -> dict[str, object]:
+    """The row of something new."""
+    return {
+        "media_id": new.media_id,
+        "account_id": new.account_id,
+        "kind": new.kind.value,
+        "content_type": new.content_type,
+        "size": new.size,
+        "sha256": new.sha256,
+        "create_time": new.create_time,
+        "meta": dict(new.meta),
+    }
+
+
 class PostgresMediaStore:
     """Implements `server.domain.media.MediaStore`."""
 
@@ -39,19 +53,9 @@ class PostgresMediaStore:
             Conflict: the id exists already; what is there stays as it is.
         """
         await self._blobs.create(media_key(new.kind, new.media_id), data)
-        values = {
-            "media_id": new.media_id,
-            "account_id": new.account_id,
-            "kind": new.kind.value,
-            "content_type": new.content_type,
-            "size": new.size,
-            "sha256": new.sha256,
-            "create_time": new.create_time,
-            "meta": dict(new.meta),
-        }
         try:
             async with self._database.transaction(made=(new.media_id,)) as connection:
-                await connection.execute(insert(media).values(values))
+                await connection.execute(insert(media).values(media_columns(new)))
         except ConstraintViolated as violated:
             raise Conflict(message=f"'{new.media_id}' exists already") from violated
 

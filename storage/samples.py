@@ -34,6 +34,11 @@ def sample_key(sample_type: SampleType, sample_id: UUID) -> str:
     return f"{shard_folder(sample_type, sample_id.hex[-2:])}/{sample_id}.jpg"
 
 
+def sample_columns(sample: Sample) -> dict[str, object]:
+    """The row of a sample."""
+    return asdict(sample) | {"sample_type": sample.sample_type.value}
+
+
 class PostgresSampleStore:
     """Implements `server.domain.samples.SampleStore`."""
 
@@ -48,10 +53,9 @@ class PostgresSampleStore:
             Conflict: a sample with this id exists already; it stays as it is.
         """
         await self._blobs.create(sample_key(sample.sample_type, sample.sample_id), data)
-        values = asdict(sample) | {"sample_type": sample.sample_type.value}
         try:
             async with self._database.transaction(made=(sample.sample_id,)) as connection:
-                await connection.execute(insert(samples).values(values))
+                await connection.execute(insert(samples).values(sample_columns(sample)))
         except ConstraintViolated as violated:
             raise Conflict(message=f"Sample with id '{sample.sample_id}' exists already") from violated
 

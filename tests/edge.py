@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def services() -> list[ServiceDescriptor]:
     """Every service of the core."""
     names = (
         *("platform", "accounts", "tokens", "sdk", "iso", "samples", "blobs", "attributes", "faces", "lists"),
-        *("matcher", "liveness", "documents"),
+        *("matcher", "liveness", "documents", "handlers", "events"),
     )
     files = [importlib.import_module(f"luna.v6.{name}_pb2").DESCRIPTOR for name in names]
     return [service for file in files for service in file.services_by_name.values()]
@@ -264,14 +264,19 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def envoy(
-    ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY, images: int = 100
+    ports: list[int],
+    *,
+    timeout_seconds: float = 10,
+    key: str | None = KEY,
+    images: int = 100,
+    sockets: Sequence[int] = (),
 ) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
     port, grpc_port = free_port(), free_port()
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
     settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", images=images, workers=1)
+        files = render(settings, services(), ports, Path(folder) / "edge", images=images, sockets=sockets, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:

@@ -177,7 +177,8 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
     """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix."""
     default_pack()
     with tempfile.TemporaryDirectory(prefix="luna-test-", ignore_cleanup_errors=True) as folder:
-        rest_port, grpc_port, *server_ports = free_ports(2 + servers)
+        rest_port, grpc_port, *ports = free_ports(2 + 2 * servers)
+        server_ports, socket_ports = ports[:servers], ports[servers:]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
         environment |= {
             "LUNA_DATA": folder,
@@ -185,6 +186,7 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
             "LUNA_REST__PORT": str(rest_port),
             "LUNA_GRPC__PORT": str(grpc_port),
             "LUNA_GRPC__SERVERS": str(servers),
+            "LUNA_WEBSOCKET__PORT": str(socket_ports[0]),
             # all tests together are one address, which may not fail more than ten times this often in a minute
             "LUNA_ACCESS__LOGIN_FAILURES": "10000",
             **{f"LUNA_{name}": value for name, value in settings.items()},

@@ -100,6 +100,8 @@ class Rest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     IGNORED_PARTS_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    WEBSOCKET_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of success; 200 where it is 0. With 204 there is no body."""
     location: _builtins.str
@@ -120,6 +122,12 @@ class Rest(_message.Message):
     """The response is text/plain instead of JSON where Accept asks for it: a line for each member."""
     accepted: _builtins.str
     """A bool field of the response. Where it is true, the status is 202 and there is no Location."""
+    websocket: _builtins.str
+    """Path of a WebSocket that the stream of the method is. Its request is the query; the field `frame` of a response is a
+    text frame of JSON.
+    """
+    frame: _builtins.str
+    """A message field of the response. A response without it ends the WebSocket: there is no frame for what it tells."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___BodyForm.ValueType]:
         """Forms of the request's body; JSON alone where none is named."""
@@ -147,10 +155,12 @@ class Rest(_message.Message):
         text: _builtins.bool = ...,
         ignored_parts: _abc.Iterable[_builtins.str] | None = ...,
         accepted: _builtins.str = ...,
+        websocket: _builtins.str = ...,
+        frame: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body_optional", b"body_optional", "content", b"content", "forms", b"forms", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body_optional", b"body_optional", "content", b"content", "forms", b"forms", "frame", b"frame", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text", "websocket", b"websocket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,8 +81,9 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         "PYTHONUNBUFFERED": "1",
     }
 
-    async def prepare(port: int) -> None:
+    async def prepare(port: int, socket: int) -> None:
         await _free(BEHIND, port, "LUNA_GRPC__SERVER_PORT")
+        await _free(settings.websocket.host, socket, "LUNA_WEBSOCKET__PORT")
         try:
             await upgrade(SecretStr(behind.database_url))
         except LunaError as error:
@@ -95,6 +96,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
 
     first = settings.grpc.server_port or settings.grpc.port + 1
     ports = [first + number for number in range(settings.grpc.servers)]
+    sockets = [settings.websocket.port + number for number in range(settings.grpc.servers)]
     shared = settings.engine.shared and not settings.engine.address
     serving = {**environment, **(_sharing(settings) if shared else {})}
     engines = (_engine(settings, luna, serving),) if shared else ()
@@ -106,9 +108,10 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
                 **serving,
                 **_workers(settings),
                 "LUNA_GRPC__SERVER_PORT": str(port),
+                "LUNA_WEBSOCKET__PORT": str(sockets[number - 1]),
                 **_metrics(settings, number - 1),
             },
-            before=partial(prepare, port),
+            before=partial(prepare, port, sockets[number - 1]),
             ready=partial(_serving, BEHIND, port),
             start_seconds=SERVER_SECONDS,
             stop_seconds=settings.grpc.drain_seconds + 5,
@@ -118,7 +121,9 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         for number, port in enumerate(ports, 1)
     ]
     worker = Program(name="worker", argv=(luna, "worker"), env=environment, depends_on=(servers[0].name,))
-    files = edge.render(settings, SERVICES.values(), ports, settings.data / "envoy", images=_places(settings))
+    files = edge.render(
+        settings, SERVICES.values(), ports, settings.data / "envoy", images=_places(settings), sockets=sockets
+    )
     envoy = Program(
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from server.domain.accounts import AccountType
 from server.domain.permissions import Permissions
-from server.errors import MissingPermission, MissingResource
+from server.errors import EventsNotAllowed, HandlerNotAllowed, MissingPermission, MissingResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,18 @@ class Principal:
         """
         if self.token is not None and resource not in self.token.permissions.resources:
             raise MissingResource(resource=resource)
+
+    def require_events(self, handler_id: UUID) -> None:
+        """Hold a token to the handlers that it may make events with.
+
+        Raises:
+            EventsNotAllowed: it may not make any.
+            HandlerNotAllowed: it may not with this one.
+        """
+        if self.token is None:
+            return
+        emit = self.token.permissions.emit_events
+        if not emit.allowed:
+            raise EventsNotAllowed
+        if not emit.permits(handler_id):
+            raise HandlerNotAllowed(handler_id=handler_id)

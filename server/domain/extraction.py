@@ -141,7 +141,7 @@ def _attribute(account_id: UUID, found: _Found) -> TemporaryAttribute:
     if found.descriptor is not None:
         descriptors = (Descriptor(found.descriptor.version, found.descriptor.data),)
     if found.basic_attributes is not None:
-        basic = _kept(found.basic_attributes)
+        basic = kept(found.basic_attributes)
     content = AttributeContent(
         descriptors=descriptors,
         descriptor_samples=found.samples if descriptors else (),
@@ -151,7 +151,7 @@ def _attribute(account_id: UUID, found: _Found) -> TemporaryAttribute:
     return TemporaryAttribute(uuid7(), account_id, datetime.now(UTC), content)
 
 
-def _kept(estimated: BasicAttributesEstimation) -> BasicAttributes:
+def kept(estimated: BasicAttributesEstimation) -> BasicAttributes:
     """What is kept of an estimation: years, and the most probable gender and ethnic group."""
     age = None if estimated.age is None else min(OLDEST, max(0, round(estimated.age)))
     return BasicAttributes(age=age, gender=estimated.gender, ethnicity=estimated.ethnicity)

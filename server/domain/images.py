@@ -27,6 +27,7 @@ from server.domain.vision import (
 )
 from server.errors import Busy, FeatureOff, LunaError, MultipleFaces, SampleNotFound
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 NOT_OF_SAMPLES = frozenset(
@@ -150,16 +151,14 @@ class Images:
         self._samples = samples
         self._fetcher = fetcher
 
-    async def each(
-        self, sources: Sequence[ImageSource], work: Callable[[ImageSource], Awaitable[T]]
-    ) -> list[T | LunaError]:
-        """Work on images side by side: what came of each, or its error.
+    async def each(self, sources: Sequence[S], work: Callable[[S], Awaitable[T]]) -> list[T | LunaError]:
+        """Work on images, or whatever stands for them, side by side: what came of each, or its error.
 
         Raises:
             LunaError: the server is at fault or too busy, so that the whole call cannot be served.
         """
 
-        async def one(source: ImageSource) -> T | LunaError:
+        async def one(source: S) -> T | LunaError:
             try:
                 return await work(source)
             except LunaError as error:
@@ -190,7 +189,7 @@ class Images:
             NotAnImage, ImageTooLarge, WrongSampleSize: the bytes are not what they should be.
         """
         kind = source.type_in(wanted)
-        data = await self._bytes(source, reads, kind)
+        data = await self.read(source, reads, kind)
         estimations = look.estimations - NOT_OF_SAMPLES
         match kind:
             case ImageType.RAW:
@@ -204,7 +203,12 @@ class Images:
                 body: DetectedBody = await self.engine.inspect_body(data, estimations=asked)
                 return DetectedImage(BODY_WIDTH, BODY_HEIGHT, (DetectedPerson(body=body),))
 
-    async def _bytes(self, source: ImageSource, reads: Scope, kind: ImageType) -> bytes:
+    async def read(self, source: ImageSource, reads: Scope, kind: ImageType) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            SampleNotFound, DownloadFailed: there are none.
+        """
         if source.data is not None:
             return source.data
         if source.sample_id is not None:
@@ -213,7 +217,15 @@ class Images:
             if data is None:
                 raise SampleNotFound(sample_id=source.sample_id)
             return data
-        return await self._fetcher.fetch(source.url or "")
+        return await self.fetch(source.url or "")
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes behind an address.
+
+        Raises:
+            DownloadFailed: it cannot be had, or the address is not allowed.
+        """
+        return await self._fetcher.fetch(url)
 
 
 def _first(failures: BaseExceptionGroup[LunaError]) -> LunaError:

@@ -131,11 +131,19 @@ class Matching:
         Raises:
             LunaError: a reference is not there, has no descriptor, or one of another version (see `Matcher`).
         """
-        descriptors = [await self._descriptor(principal.reads(account_id), one) for one in references]
-        for descriptor in descriptors:
-            if descriptor.version != self._version:
-                raise MatchVersionMismatch(version=descriptor.version, needed=self._version)
+        descriptors = [await self.resolve(principal.reads(account_id), one) for one in references]
         return await self.search(principal, descriptors, candidates, account_id)
+
+    async def resolve(self, reads: Scope, reference: StoredReference | Descriptor) -> Descriptor:
+        """The descriptor of a reference, in the server's version.
+
+        Raises:
+            LunaError: as for `match`.
+        """
+        descriptor = await self._descriptor(reads, reference)
+        if descriptor.version != self._version:
+            raise MatchVersionMismatch(version=descriptor.version, needed=self._version)
+        return descriptor
 
     async def compare(self, references: Sequence[Descriptor], candidates: Sequence[Descriptor]) -> list[list[float]]:
         """Similarities in [0, 1] of every reference (row) with every candidate (column).

@@ -35,6 +35,11 @@ class EmitEvents:
     white_list: frozenset[UUID] = frozenset()
     black_list: frozenset[UUID] = frozenset()
 
+    def permits(self, handler_id: UUID) -> bool:
+        """True where events may be made with a handler."""
+        listed = handler_id in self.white_list if self.white_list else handler_id not in self.black_list
+        return self.allowed and listed
+
     def covers(self, other: EmitEvents) -> bool:
         """True where each handler that the other one lets make events may make them here too."""
         if not other.allowed:

@@ -20,7 +20,11 @@ from server.domain.filters import FaceLimits
 from server.domain.images import MultifacePolicy
 from server.domain.vision import Estimation, LivenessState, MaskState
 
-_RELATIVE = re.compile(r"now-(\d{1,6})([smhdwMy])", re.ASCII)
+RELATIVE_TIME = re.compile(r"now-([0-9]{1,6})([smhdwMy])")
+"""A time relative to now, as `TimeBound` reads it."""
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,30})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _MONTHS = {"M": 1, "y": 12}
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
@@ -39,18 +43,14 @@ class TimeBound:
         self.at(_EARLIEST)
 
     def at(self, now: datetime) -> datetime:
-        """The time that is meant at a moment; never before the year 1.
+        """The time that is meant at a moment, in UTC; never before the year 1.
 
         Raises:
             ValueError: the text is neither RFC 3339 nor relative.
         """
-        found = _RELATIVE.fullmatch(self.text)
+        found = RELATIVE_TIME.fullmatch(self.text)
         if found is None:
-            moment = datetime.fromisoformat(self.text)
-            if moment.tzinfo is None:
-                message = "a time needs a zone"
-                raise ValueError(message)
-            return moment
+            return _absolute(self.text)
         count, unit = int(found[1]), found[2]
         try:
             if unit in _UNITS:
@@ -58,6 +58,17 @@ class TimeBound:
             return _months_before(now, count * _MONTHS[unit])
         except (OverflowError, ValueError):
             return _EARLIEST
+
+
+def _absolute(text: str) -> datetime:
+    if _RFC3339.fullmatch(text) is None:
+        message = "a time as in RFC 3339 is needed, or a relative one as now-3h"
+        raise ValueError(message)
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError as error:
+        message = "the time is outside the years 1 to 9999"
+        raise ValueError(message) from error
 
 
 def _months_before(now: datetime, months: int) -> datetime:

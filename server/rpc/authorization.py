@@ -115,12 +115,21 @@ def permit(principal: Principal, access: options_pb2.Access, request: Message) -
 
     Raises:
         MissingPermission, MissingResource: the token lacks something; the error names it.
+        EventsNotAllowed, HandlerNotAllowed: it may not make events, or not with the handler.
     """
     if access.resource:
         principal.require_resource(access.resource)
     for permission in access.permissions:
         if not permission.field or _word(request, permission.field) == permission.word:
             principal.require(permission.object, permission.action)
+    if access.emit_events:
+        principal.require_events(_handler_id(request))
+
+
+def _handler_id(request: Message) -> UUID:
+    """The handler that a request names; the nil UUID, which none has, where its text is not an id."""
+    text = str(getattr(request, "handler_id"))  # noqa: B009 - the option is for requests that have it
+    return UUID(text) if UUID_PATTERN.fullmatch(text) else UUID(int=0)
 
 
 def _word(request: Message, name: str) -> str:

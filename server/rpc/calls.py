@@ -64,19 +64,23 @@ _current: ContextVar[Call] = ContextVar("luna_call")
 
 
 def headers_of(context: Context, key: str) -> dict[str, str]:
-    """The metadata of a call as text, the first of each name; binary entries are left out.
-
-    What only Envoy may say is in it only where the call carries the key; the key itself never is. Without a key no call
-    is taken for Envoy's.
-    """
+    """The metadata of a call as text, the first of each name and what is believed; binary entries are left out."""
     headers: dict[str, str] = {}
     for name, value in context.invocation_metadata() or ():
         if isinstance(value, str):
             headers.setdefault(name, value)
+    keep_believed(headers, key)
+    return headers
+
+
+def keep_believed(headers: dict[str, str], key: str) -> None:
+    """Take the key out of headers, and what only Envoy may say where the key is not right.
+
+    Without a key of its own a server takes nothing for Envoy's.
+    """
     sent = headers.pop(KEY, "")
     if not key or not hmac.compare_digest(sent.encode(errors="surrogatepass"), key.encode()):
         headers.pop(ADDRESS, None)
-    return headers
 
 
 def address_of(context: Context, headers: Mapping[str, str]) -> str:

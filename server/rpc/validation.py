@@ -5,6 +5,7 @@ Compiled once for each message type. Nothing here knows a resource.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from luna import options_pb2
 
+from server.domain.policies import TimeBound
 from server.errors import BadBody, BadQuery, LunaError, MissingField, MissingQuery, Violation
 from server.rpc.calls import RestOrigin
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIMESTAMP = "google.protobuf.Timestamp"
+_STRUCTS = frozenset(f"google.protobuf.{name}" for name in ("Struct", "ListValue", "Value"))
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799  # years 1 and 9999, the range of RFC 3339
 _SHOWN = 64  # characters of a wrong value that a message repeats
 
@@ -50,6 +53,7 @@ class Rule:
     default: object | None
     checks: tuple[Check, ...]
     nested: bool
+    filled: bool
 
 
 def proto_name(field: FieldDescriptor) -> tuple[str, ...]:
@@ -67,12 +71,18 @@ def rest_name(field: FieldDescriptor) -> tuple[str, ...]:
 
 
 def complete(message: Message) -> None:
-    """Set the fields that are absent and have a default, nested ones too."""
+    """Set the fields that are absent and have a default, nested ones too, and the messages that are always there.
+
+    The unspecified value of an enum that has a default stands for it.
+    """
     for rule in _rules(message.DESCRIPTOR):
         field = rule.field
-        if rule.default is not None and not message.HasField(field.name):
-            setattr(message, field.name, rule.default)
+        if rule.default is not None:
+            if not message.HasField(field.name) or (field.enum_type is not None and not getattr(message, field.name)):
+                setattr(message, field.name, rule.default)
         elif rule.nested:
+            if rule.filled and not message.HasField(field.name):
+                getattr(message, field.name).SetInParent()
             for item in _items(message, field):
                 complete(item)
 
@@ -82,6 +92,9 @@ def problems(message: Message, naming: Naming = proto_name) -> Iterator[Problem]
     for rule in _rules(message.DESCRIPTOR):
         field = rule.field
         name = naming(field)
+        if _is_map(field):
+            yield from _map_problems(message, field, name, rule.checks)
+            continue
         values = _items(message, field)
         if not values:
             if rule.options.required:
@@ -109,7 +122,7 @@ def error_of(found: Sequence[Problem], origin: RestOrigin | None, request: Messa
     """The error that tells of some problems: LUNA's code for the first one, and all of them as violations."""
     first = found[0]
     violations = tuple(Violation(p.name, p.description) for p in found)
-    top = {rest_name(f)[0]: f.name for f in fields_of(request)}.get(first.path[0], first.path[0])
+    top = _top_of(first.path[0] if first.path else "", request, origin)
     if origin is not None and top in origin.query_fields:
         if first.missing:
             return MissingQuery(field=first.name, violations=violations)
@@ -119,6 +132,22 @@ def error_of(found: Sequence[Problem], origin: RestOrigin | None, request: Messa
     return BadBody(field=first.name, message=first.description, violations=violations)
 
 
+def _top_of(name: str, request: Message, origin: RestOrigin | None) -> str:
+    """The request's own field that a problem is in, by the first name of the problem's path."""
+    tops: dict[str, str] = {}
+    for field in fields_of(request):
+        if field.message_type is not None and _in_line(field, origin):
+            tops |= {rest_name(inner)[0]: field.name for inner in field.message_type.fields}
+        tops.setdefault(rest_name(field)[0], field.name)
+    return tops.get(name, name)
+
+
+def _in_line(field: FieldDescriptor, origin: RestOrigin | None) -> bool:
+    """True for a message whose fields are parameters of the query that the request came with."""
+    inline = field.GetOptions().Extensions[options_pb2.field].inline
+    return origin is not None and inline and field.name in origin.query_fields
+
+
 def validate(message: Message, origin: RestOrigin | None) -> None:
     """Fill the defaults of a request and hold it to its limits.
 
@@ -126,7 +155,14 @@ def validate(message: Message, origin: RestOrigin | None) -> None:
         BadQuery, MissingQuery, BadBody, MissingField: a limit is broken; the error names the field.
     """
     complete(message)
-    found = list(problems(message, proto_name if origin is None else rest_name))
+    top = message.DESCRIPTOR
+
+    def naming(field: FieldDescriptor) -> tuple[str, ...]:
+        if origin is None:
+            return proto_name(field)
+        return () if field.containing_type is top and _in_line(field, origin) else rest_name(field)
+
+    found = list(problems(message, naming))
     if found:
         raise error_of(found, origin, message)
 
@@ -158,25 +194,39 @@ def _list_problems(values: Sequence[Any], options: options_pb2.Field) -> Iterato
 
 @cache
 def _rules(descriptor: Descriptor) -> tuple[Rule, ...]:
-    return tuple(_rule(field) for field in descriptor.fields if not _is_map(field))
+    return tuple(_rule(field) for field in descriptor.fields)
 
 
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
+def _map_problems(
+    message: Message, field: FieldDescriptor, name: tuple[str, ...], checks: Sequence[Check]
+) -> Iterator[Problem]:
+    """What is wrong with the keys and the values of a map; the only rule there is is that of texts."""
+    for key, value in getattr(message, field.name).items():
+        for part in (key, value):
+            if isinstance(part, str):
+                yield from (Problem(name, text) for check in checks if (text := check(part)) is not None)
+
+
 def _rule(field: FieldDescriptor) -> Rule:
     options = field.GetOptions().Extensions[options_pb2.field]
+    if _is_map(field):
+        return Rule(field, options, None, (_text,), nested=False, filled=False)
     nested = field.message_type is not None and not field.message_type.full_name.startswith("google.protobuf.")
     default = _default(field, options.default) if options.default else None
-    return Rule(field, options, default, tuple(_checks(field, options)), nested)
+    checks = tuple(_or_null(check, field) if options.null_value else check for check in _checks(field, options))
+    return Rule(field, options, default, checks, nested, filled=nested and options.filled)
 
 
 def _checks(field: FieldDescriptor, options: options_pb2.Field) -> Iterator[Check]:
     if field.message_type is not None and field.message_type.full_name == _TIMESTAMP:
         yield _timestamp
     if field.enum_type is not None:
-        yield _known(field.enum_type)
+        # the unspecified value stands for an absent field, and an item cannot be absent
+        yield _known(field.enum_type, zero=not field.is_repeated)
     if options.HasField("min") or options.HasField("max"):
         low = options.min if options.HasField("min") else float("-inf")
         high = options.max if options.HasField("max") else float("inf")
@@ -193,6 +243,17 @@ def _checks(field: FieldDescriptor, options: options_pb2.Field) -> Iterator[Chec
         yield _pattern(re.compile(options.pattern))
     if field.type == FieldDescriptor.TYPE_STRING:
         yield _text
+    if options.time:
+        yield _time
+    if field.message_type is not None and field.message_type.full_name in _STRUCTS:
+        yield _struct
+
+
+def _or_null(check: Check, field: FieldDescriptor) -> Check:
+    """The check, which what stands for null passes: NaN, an empty text or the unspecified value of an enum."""
+    if field.cpp_type in {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT}:
+        return lambda value: None if math.isnan(value) else check(value)
+    return lambda value: check(value) if value else None
 
 
 def _between(low: float, high: float) -> Check:
@@ -235,9 +296,10 @@ def _pattern(pattern: re.Pattern[str]) -> Check:
     return check
 
 
-def _known(enum: EnumDescriptor) -> Check:
+def _known(enum: EnumDescriptor, *, zero: bool) -> Check:
     def check(value: int) -> str | None:
-        return None if value in enum.values_by_number else f"{value} is not a value of {enum.name}"
+        known = value in enum.values_by_number and (zero or value != 0)
+        return None if known else f"{value} is not a value of {enum.name}"
 
     return check
 
@@ -245,6 +307,36 @@ def _known(enum: EnumDescriptor) -> Check:
 def _text(value: str) -> str | None:
     # PostgreSQL cannot keep the character U+0000 in a text
     return "the character U+0000 is not allowed" if "\x00" in value else None
+
+
+def _time(value: str) -> str | None:
+    if not value:
+        return None
+    try:
+        TimeBound(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _struct(value: Any) -> str | None:
+    """The same for the texts inside free JSON."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        match one.DESCRIPTOR.name:
+            case "Struct":
+                if any("\x00" in name for name in one.fields):
+                    return _text("\x00")
+                waiting += one.fields.values()
+            case "ListValue":
+                waiting += one.values
+            case _:
+                if "\x00" in one.string_value:
+                    return _text("\x00")
+                waiting += [one.struct_value] if one.HasField("struct_value") else []
+                waiting += [one.list_value] if one.HasField("list_value") else []
+    return None
 
 
 def _timestamp(value: Any) -> str | None:

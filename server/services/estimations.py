@@ -57,8 +57,21 @@ PRESENCES = {one: bodies_pb2.Presence.Value(f"PRESENCE_{one.name}") for one in P
 _ETHNICITY_OF = {value: key for key, value in ETHNICITIES.items()}
 
 
-def face_detection(face: DetectedFace, thresholds: LivenessThresholds, *, sample: bool) -> pb.FaceDetection:
-    """A face. That of a sample has no rectangle and no landmarks of its own."""
+def face_detection(
+    face: DetectedFace,
+    thresholds: LivenessThresholds,
+    *,
+    sample: bool,
+    held_to: Mapping[CheckName, Threshold] = checks.FACE_QUALITY,
+) -> pb.FaceDetection:
+    """A face. That of a sample has no rectangle and no landmarks of its own.
+
+    Args:
+        face: with the estimations that are shown.
+        thresholds: when it is a living one.
+        sample: it is all of its picture.
+        held_to: what face_quality holds it to.
+    """
     message = pb.FaceDetection(attributes=face_estimations(face, thresholds))
     if not sample:
         message.rect.CopyFrom(rect(face.rect))
@@ -68,7 +81,7 @@ def face_detection(face: DetectedFace, thresholds: LivenessThresholds, *, sample
     if face.quality is not None:
         message.quality.CopyFrom(_quality(face.quality))
     if face.face_quality is not None:
-        message.face_quality.CopyFrom(checks_result(checks.face_quality(face.face_quality)))
+        message.face_quality.CopyFrom(checks_result(checks.face_quality(face.face_quality, held_to)))
     return message
 
 

@@ -90,8 +90,8 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
     async def MatchRaw(self, request: pb.MatchRawRequest, context: object) -> pb.MatchRawResponse:
         """Compare every reference with every candidate."""
         rows = await self._matching.compare(
-            [_given(one, f"references.{position}") for position, one in enumerate(request.references)],
-            [_given(one, f"candidates.{position}") for position, one in enumerate(request.candidates)],
+            [given_descriptor(one, f"references.{position}") for position, one in enumerate(request.references)],
+            [given_descriptor(one, f"candidates.{position}") for position, one in enumerate(request.candidates)],
         )
         return pb.MatchRawResponse(
             matches=[
@@ -144,13 +144,13 @@ def _matched(request: pb.MatchFacesRequest) -> list[str]:
 def _reference(message: pb.Reference, path: str) -> StoredReference | Descriptor:
     kind = _KINDS.get(message.type)
     if kind is None:
-        return _given(message, path)
+        return given_descriptor(message, path)
     if message.HasField("data"):
         raise BadBody(field=f"{path}.data", message="a reference by id carries no data")
     return StoredReference(kind, message.id)
 
 
-def _given(message: pb.Reference, path: str) -> Descriptor:
+def given_descriptor(message: pb.Reference, path: str) -> Descriptor:
     """The descriptor that a reference carries."""
     if message.type in _KINDS:
         raise BadBody(field=f"{path}.type", message="allowed are: sdk_descriptor, raw_descriptor, xpk_file")

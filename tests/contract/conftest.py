@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.contract import FILE, contract
+from tests.contract.contract import FILES, contract
 from tests.contract.native import Native
 from tests.contract.rest import Rest
 from tests.contract.world import Pictures, World
@@ -69,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not passed and not failed:
         return
     checks = sorted({check for _, check in passed | failed})
-    rows = list(contract().operations) if FILE.is_file() else []
+    rows = list(contract().operations) if all(file.is_file() for file in FILES) else []
     rows += sorted({operation for operation, _ in passed | failed} - set(rows))
     terminalreporter.section("contract: tests passed by operation and check")
     width = max(map(len, rows))

@@ -15,8 +15,9 @@ from luna.v6 import matcher_pb2 as matcher
 
 from server.application import SERVICES
 from tests.contract.cases import RECIPES, Recipe
-from tests.contract.contract import Contract, Operation
+from tests.contract.contract import Contract
 from tests.contract.native import descriptor
+from tests.contract.operations import Operation
 from tests.contract.rest import Call
 from tests.contract.valid import match_body
 from tests.contract.world import World, token_body

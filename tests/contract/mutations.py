@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.contract.contract import Operation
+from tests.contract.operations import Operation
 from tests.contract.schema import Schema
 
 BAD_BODY, MISSING_FIELD, BAD_BASE64 = 12022, 12003, 18001

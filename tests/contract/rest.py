@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from tests.contract.contract import Operation
+from tests.contract.operations import Operation
 from tests.service import Account, Service
 
 JSON = "application/json"

@@ -16,11 +16,11 @@ import pytest_asyncio
 from google.protobuf.message import Message
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import LACKING as NOT_HERE
 from tests.contract.contract import contract
 from tests.contract.forging import Parts, secret_of
 from tests.contract.grants import MORE, PAGES, Grants, Row, access_of, addresses, methods, needs, rows
 from tests.contract.native import Native, Refused
+from tests.contract.operations import LACKING as NOT_HERE
 from tests.contract.rest import Answer, Call
 from tests.contract.test_paths import NOT_FOUND
 from tests.contract.world import World, unknown

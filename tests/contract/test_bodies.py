@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, contract
+from tests.contract.contract import contract
 from tests.contract.mutations import MISSING_FIELD, Field, edges, fields, wrong
+from tests.contract.operations import Operation
 from tests.contract.rest import JSON, Answer, Call
 from tests.contract.world import OWN_VERSION, World, sdk, text, unknown
 

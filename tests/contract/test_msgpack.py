@@ -9,7 +9,8 @@ import msgpack
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, contract
+from tests.contract.contract import contract
+from tests.contract.operations import Operation
 from tests.contract.rest import JSON, MSGPACK, Answer
 from tests.contract.world import World
 

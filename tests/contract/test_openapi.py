@@ -15,7 +15,8 @@ from gateway.openapi import as_yaml, specification
 from gateway.routes import bindings_of
 from server.application import SERVICES
 from server.rpc.methods import unary
-from tests.contract.contract import Operation, Parameter, contract
+from tests.contract.contract import contract
+from tests.contract.operations import Operation, Parameter
 from tests.contract.schema import Schema
 
 Object = Mapping[str, object]

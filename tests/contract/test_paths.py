@@ -10,8 +10,9 @@ import grpc
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, contract
+from tests.contract.contract import contract
 from tests.contract.native import Native
+from tests.contract.operations import Operation
 from tests.contract.rest import Answer, Call
 from tests.contract.world import EVENT, World, unknown
 from tests.service import Account

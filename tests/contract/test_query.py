@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, Parameter, contract
+from tests.contract.contract import contract
+from tests.contract.operations import Operation, Parameter
 from tests.contract.rest import Answer, Call, Rest
 from tests.contract.schema import Schema
 from tests.contract.world import EVENT, World

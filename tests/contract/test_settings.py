@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, contract
+from tests.contract.contract import contract
+from tests.contract.operations import Operation
 from tests.contract.rest import Call, Rest
 from tests.contract.schema import problems
 from tests.contract.test_success import TOLERATED

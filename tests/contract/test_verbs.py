@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from tests.contract.cases import RECIPES
-from tests.contract.contract import Operation, contract
+from tests.contract.contract import contract
+from tests.contract.operations import Operation
 from tests.contract.rest import Rest
 from tests.contract.world import EVENT, World
 

@@ -2750,7 +2750,7 @@ class SubscribeRequest(_message.Message):
 
     @_builtins.property
     def matching_candidates_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels of the best candidate."""
+        """Labels of comparisons, of which one at least found somebody."""
 
     def __init__(
         self,

@@ -119,10 +119,38 @@ TABLES = (
     """,
 )
 
+FUNCTIONS = (
+    # whoever fills the stream of notifications is woken by the commit, however the row came in
+    """
+    CREATE FUNCTION luna_tell_notices() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('luna_notices', '');
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER event_outbox_insert AFTER INSERT ON event_outbox
+        FOR EACH STATEMENT EXECUTE FUNCTION luna_tell_notices()
+    """,
+    # an event and its descriptors go together; the key of a partitioned table holds its time too
+    """
+    CREATE FUNCTION luna_erase_event_descriptors() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        DELETE FROM event_descriptors AS one USING gone
+            WHERE one.event_id = gone.event_id AND one.create_time = gone.create_time;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER events_delete AFTER DELETE ON events REFERENCING OLD TABLE AS gone
+        FOR EACH STATEMENT EXECUTE FUNCTION luna_erase_event_descriptors()
+    """,
+)
+
 
 def upgrade() -> None:
-    """Make the tables."""
-    for statement in TABLES:
+    """Make the tables, and what keeps them together."""
+    for statement in (*TABLES, *FUNCTIONS):
         op.execute(statement)
 
 
@@ -130,3 +158,5 @@ def downgrade() -> None:
     """Remove everything."""
     for table in ("event_outbox", "event_descriptors", "events", "verifiers", "handlers"):
         op.execute(f"DROP TABLE {table}")
+    for function in ("luna_erase_event_descriptors()", "luna_tell_notices()"):
+        op.execute(f"DROP FUNCTION {function}")

@@ -33,9 +33,20 @@ def upgraded(connection: Connection, revision: str) -> None:
     command.upgrade(configuration(connection), revision)
 
 
+def partitions(connection: Connection) -> set[str]:
+    """Tables that are parts of others: they follow from those, and the months are made as time goes by."""
+    return set(connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")))
+
+
 def differences(connection: Connection) -> list[object]:
     connection.dialect.ischema_names["xid8"] = Xid8
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    parts = partitions(connection)
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": lambda name, kind, _: kind != "table" or name not in parts,
+    }
+    context = MigrationContext.configure(connection, opts=options)
     return list(compare_metadata(context, metadata))
 
 
@@ -56,7 +67,7 @@ async def test_a_database_that_went_back_and_forth_again_has_the_schema(database
     async with database.transaction() as connection:
         await connection.run_sync(downgraded, revision)
         left = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
-        tables = {row.tablename for row in left}
+        tables = {row.tablename for row in left} - await connection.run_sync(partitions)
         assert tables <= set(metadata.tables) | {"alembic_version"}
         assert await connection.run_sync(differences) != []
     async with database.transaction() as connection:

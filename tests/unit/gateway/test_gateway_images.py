@@ -10,28 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luna.v6.images_pb2 import ImageInput, Rect
-from urllib3 import encode_multipart_formdata
-from urllib3.fields import RequestField
 
 from gateway.images import images, one_image
 from gateway.media import BASE64_IMAGES, IMAGES, parse
 from gateway.multipart import MAX_PARTS, split
 from server.errors import BadContentType, BadMultipart, LunaError, NoBody
+from tests.unit.gateway.parts import multipart
 
 DATA = bytes(range(256))
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
 RECT = Rect(x=1, y=2, width=3, height=4)
-
-
-def multipart(*parts: tuple[str, str, str, bytes]) -> tuple[str, bytes]:
-    """Content type and body of parts: name, file name, type, bytes."""
-    fields = []
-    for name, filename, kind, data in parts:
-        field = RequestField(name, data, filename or None)
-        field.make_multipart(content_type=kind or None)
-        fields.append(field)
-    body, kind = encode_multipart_formdata(fields)
-    return kind, body
 
 
 def read(kind: str, body: bytes) -> list[ImageInput]:

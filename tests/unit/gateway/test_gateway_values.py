@@ -36,8 +36,8 @@ from gateway.render import Renderer
 from server.errors import LunaError
 
 FILES = (
-    *("accounts", "attributes", "bodies", "checks", "faces", "images", "iso", "lists", "liveness", "matcher"),
-    *("platform", "samples", "sdk"),
+    *("accounts", "attributes", "bodies", "checks", "event_filters", "events", "faces", "handlers", "images", "iso"),
+    *("lists", "liveness", "matcher", "platform", "policies", "samples", "sdk"),
 )
 DOCUMENTS = {False: (read_json, write_json), True: (read_msgpack, write_msgpack)}
 
@@ -61,7 +61,8 @@ def values(known: RestField) -> st.SearchStrategy[object]:
             return st.booleans()
         case FieldDescriptor.TYPE_ENUM:
             assert field.enum_type is not None
-            return st.sampled_from(sorted(rest_enum(field.enum_type).written))
+            unspoken = [0] if known.rules.null_value else []
+            return st.sampled_from([*unspoken, *sorted(rest_enum(field.enum_type).written)])
         case FieldDescriptor.TYPE_DOUBLE:
             return st.floats(allow_nan=False, allow_infinity=False)
         case _:
@@ -76,8 +77,8 @@ def messages(draw: st.DrawFn, descriptor: Descriptor) -> Message:
         moment = draw(st.datetimes(timezones=st.just(UTC)))
         message.FromDatetime(moment)
         return message
-    if descriptor.full_name == "google.protobuf.Value":
-        Binder(binary=False).bind(message, draw(SCALARS | st.lists(SCALARS, max_size=2)))
+    if descriptor.full_name.startswith("google.protobuf."):
+        Binder(binary=False).bind(message, draw(FREE[descriptor.name]))
         return message
     form = rest_message(descriptor)
     chosen = [draw(st.sampled_from(union.fields)) for union in form.unions]
@@ -119,6 +120,12 @@ def _fill(draw: st.DrawFn, message: Message, known: RestField) -> None:
 
 
 SCALARS = st.none() | st.booleans() | st.text("aä\u2028\0") | st.integers(-(2**53), 2**53) | st.floats(-1e300, 1e300)
+LISTS = st.lists(SCALARS, max_size=2)
+FREE = {
+    "Value": SCALARS | LISTS,
+    "ListValue": LISTS,
+    "Struct": st.dictionaries(st.text("ab"), SCALARS | LISTS, max_size=2),
+}
 
 
 @settings(deadline=None, max_examples=500)

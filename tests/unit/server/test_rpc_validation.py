@@ -16,14 +16,37 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luna import options_pb2
-from luna.v6 import accounts_pb2, attributes_pb2, faces_pb2, images_pb2, lists_pb2, matcher_pb2, samples_pb2
+from luna.v6 import (
+    accounts_pb2,
+    attributes_pb2,
+    event_filters_pb2,
+    faces_pb2,
+    images_pb2,
+    lists_pb2,
+    matcher_pb2,
+    policies_pb2,
+    samples_pb2,
+)
 
 from server.errors import BadBody, BadQuery, LunaError, MissingField, MissingQuery
 from server.rpc.calls import RestOrigin
 from server.rpc.validation import complete, problems, validate
 
 ID = "00000000-0000-4000-8000-000000000001"
-FILES = ("accounts", "attributes", "faces", "iso", "lists", "liveness", "matcher", "platform", "samples", "sdk")
+FILES = (
+    "accounts",
+    "attributes",
+    "events",
+    "faces",
+    "handlers",
+    "iso",
+    "lists",
+    "liveness",
+    "matcher",
+    "platform",
+    "samples",
+    "sdk",
+)
 FAREST = 253402300799
 """The last second of the year 9999."""
 
@@ -134,6 +157,16 @@ def test_lists_are_held_to_their_number_and_to_be_unique() -> None:
     assert "9 items" in next(problems(extract(sample_ids=ids))).description
     unique = attributes_pb2.CreateAttributeRequest(basic_attributes_samples=[ID, ID])
     assert "twice" in next(problems(unique)).description
+
+
+def test_the_unspecified_value_stands_for_an_absent_field_and_is_no_item_of_a_list() -> None:
+    policy = policies_pb2.DetectPolicy(multiface_policy=samples_pb2.MULTIFACE_POLICY_UNSPECIFIED)
+    complete(policy)
+    assert policy.multiface_policy == samples_pb2.MULTIFACE_POLICY_ALLOWED
+    filters = policies_pb2.PolicyFilters(mask=[images_pb2.MASK_STATE_MISSING, images_pb2.MASK_STATE_UNSPECIFIED])
+    assert [one.name for one in problems(filters)] == ["mask.1"]
+    # there null selects events without a value
+    assert not list(problems(event_filters_pb2.EventFilters(masks=[images_pb2.MASK_STATE_UNSPECIFIED])))
 
 
 def test_an_unknown_number_of_an_enum_is_refused() -> None:

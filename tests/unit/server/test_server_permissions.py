@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.message import Message
 from luna import options_pb2
-from luna.v6 import faces_pb2, samples_pb2
+from luna.v6 import events_pb2, faces_pb2, samples_pb2
 
 from server.application import SERVICES
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
-from server.domain.permissions import ACTIONS, RESOURCES, Permissions
-from server.errors import MissingPermission, MissingResource
+from server.domain.permissions import ACTIONS, RESOURCES, EmitEvents, Permissions
+from server.errors import EventsNotAllowed, Forbidden, HandlerNotAllowed, MissingPermission, MissingResource
 from server.rpc.authorization import permit
 from server.rpc.methods import Method
 
@@ -89,6 +89,60 @@ def test_a_resource_is_needed_beside_the_permissions() -> None:
         permit(holding(resources=frozenset({"sdk"})), access, faces_pb2.GetFaceRequest())
 
 
+HANDLER, OTHER = UUID(int=5), UUID(int=6)
+EMIT = options_pb2.Access(changes=True, emit_events=True)
+
+
+def emitting(emit: EmitEvents) -> Principal:
+    """A caller whose token has nothing but its emit_events."""
+    return Principal(uuid4(), AccountType.USER, TokenGrant(uuid4(), Permissions(emit_events=emit), reads_all=False))
+
+
+@pytest.mark.parametrize(
+    ("emit", "error"),
+    [
+        (EmitEvents(allowed=True), None),
+        (EmitEvents(allowed=True, white_list=frozenset({HANDLER, OTHER})), None),
+        (EmitEvents(allowed=True, black_list=frozenset({OTHER})), None),
+        (EmitEvents(allowed=True, white_list=frozenset({OTHER})), HandlerNotAllowed),
+        (EmitEvents(allowed=True, black_list=frozenset({HANDLER})), HandlerNotAllowed),
+        (EmitEvents(), EventsNotAllowed),
+        (EmitEvents(white_list=frozenset({HANDLER})), EventsNotAllowed),
+        (EmitEvents(black_list=frozenset({OTHER})), EventsNotAllowed),
+    ],
+)
+def test_a_token_makes_events_with_the_handlers_that_it_names(emit: EmitEvents, error: type[Forbidden] | None) -> None:
+    request = events_pb2.GenerateEventsRequest(handler_id=str(HANDLER))
+    if error is None:
+        permit(emitting(emit), EMIT, request)
+        return
+    with pytest.raises(error) as caught:
+        permit(emitting(emit), EMIT, request)
+    assert caught.value.code == {HandlerNotAllowed: 11067, EventsNotAllowed: 11068}[error]
+
+
+def test_what_names_no_handler_is_left_to_validation_unless_the_token_names_some() -> None:
+    """Nobody makes events of it either way; the answer does not depend on how an id is written."""
+    for text in ("", "x", str(HANDLER).upper() + " ", "0" * 36):
+        request = events_pb2.GenerateEventsRequest(handler_id=text)
+        permit(emitting(EmitEvents(allowed=True, black_list=frozenset({HANDLER}))), EMIT, request)
+        with pytest.raises(HandlerNotAllowed):
+            permit(emitting(EmitEvents(allowed=True, white_list=frozenset({HANDLER}))), EMIT, request)
+
+
+def test_an_account_by_itself_makes_events_with_every_handler() -> None:
+    request = events_pb2.GenerateEventsRequest(handler_id=str(HANDLER))
+    permit(Principal(uuid4(), AccountType.USER), EMIT, request)
+
+
+@pytest.mark.parametrize("method", ["GenerateEvents", "GenerateStreamEvents"])
+def test_what_makes_events_asks_for_emit_events(method: str) -> None:
+    (service,) = [one for one in events_pb2.DESCRIPTOR.services_by_name.values() if method in one.methods_by_name]
+    access = Method(service.methods_by_name[method], nobody).access
+    assert access is not None
+    assert access.emit_events
+
+
 @pytest.mark.parametrize("descriptor", METHODS, ids=lambda method: method.full_name)
 def test_every_rule_names_what_a_token_can_hold_and_a_token_without_it_is_refused(descriptor: object) -> None:
     method = Method(descriptor, nobody)  # type: ignore[arg-type] # pytest's parameters have no type
@@ -108,8 +162,8 @@ def test_every_rule_names_what_a_token_can_hold_and_a_token_without_it_is_refuse
     assert not access.resource or access.resource in RESOURCES
     if access.open or access.no_token:
         assert not access.permissions
-    elif access.permissions or access.resource:
-        with pytest.raises((MissingPermission, MissingResource)):
+    elif access.permissions or access.resource or access.emit_events:
+        with pytest.raises((MissingPermission, MissingResource, EventsNotAllowed)):
             permit(holding(), access, request)
 
 
@@ -120,6 +174,6 @@ def test_what_changes_data_is_closed_to_a_token_without_permissions() -> None:
         for method in METHODS
         if (access := Method(method, nobody).access) is not None
         and access.changes
-        and not (access.open or access.no_token or access.permissions or access.resource)
+        and not (access.open or access.no_token or access.permissions or access.resource or access.emit_events)
     ]
     assert free == []

@@ -1,0 +1,70 @@
+"""The way from sources to events: look -> filter -> compare -> tag -> store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from server.domain.access import Principal
+from server.domain.generation.assembly import Assembly, Notice
+from server.domain.generation.comparing import Comparing
+from server.domain.generation.keeping import Keeping
+from server.domain.generation.made import Generated
+from server.domain.generation.plan import Plan
+from server.domain.generation.request import GenerationWish
+from server.domain.generation.sources import Looking
+from server.domain.generation.subjects import each, together
+from server.domain.images import Images
+from server.domain.matching import Matching
+from server.domain.policies import Policies
+
+
+class Generation:
+    """Makes events of images, samples and descriptors.
+
+    Args:
+        images: looks at pictures.
+        matching: finds who is known.
+        keeping: keeps what is made.
+    """
+
+    def __init__(self, images: Images, matching: Matching, keeping: Keeping) -> None:
+        self._images = images
+        self._comparing = Comparing(matching)
+        self._keeping = keeping
+
+    async def generate(
+        self, principal: Principal, handler_id: UUID, policies: Policies, wish: GenerationWish, notice: Notice
+    ) -> Generated:
+        """Make the events of one request. When this returns, all that they name is kept, unless policies do not wait.
+
+        Everything is kept in one step: a failure leaves nothing.
+
+        Args:
+            principal: the account of the handler; samples that are given must be its own.
+            handler_id: the handler that the events will name.
+            policies: what is done.
+            wish: the sources, and what the events are about.
+            notice: writes what subscribers are told of an event.
+
+        Raises:
+            FeatureOff: the policies need what no installed model serves.
+            BadBody: liveness is asked for of samples.
+            MultipleFaces: a source of an aggregate shows several persons.
+            LunaError: the only source cannot be used, or a comparison cannot be made.
+            ListsNotFound: a list of the policies is not there.
+        """
+        now = datetime.now(UTC)
+        plan = Plan.of(policies)
+        engine = self._images.engine
+        plan.require(engine, wish.sources)
+        outcomes = await Looking(self._images, principal.writes, policies, plan, wish).all()
+        if wish.aggregate:
+            subjects = together(outcomes, wish.data, plan.thresholds, engine)
+        else:
+            subjects = each(outcomes, wish.data, plan.thresholds)
+        matches = await self._comparing.compare(principal, policies, subjects, now)
+        assembly = Assembly(principal.account_id, handler_id, policies, now, notice)
+        events = tuple(assembly.add(subject, found) for subject, found in zip(subjects, matches, strict=True))
+        await self._keeping.keep(assembly.batch, wait=policies.storage.event.wait)
+        return Generated(tuple(outcomes), events)

@@ -1,0 +1,114 @@
+"""The stream of notices in Redis.
+
+An entry's id is its position: the epoch, which is the time in milliseconds at which it began, and a number that rises
+by one. A script appends, so that no two entries get the same number, and so that what Redis has lost is noticed before
+anything is written behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from server.domain.cancellation import apart
+from server.domain.subscriptions import BEGINNING, Position, StreamEntry
+from storage.redis import neutral_errors
+
+KEY: Final = "luna:notices"
+NOBODY: Final = UUID(int=0)
+
+#: KEYS: the stream. ARGV: most entries, epoch and number of the position that is known, then account, notice, ...
+#: Numbers below 2**53 are exact in Lua.
+APPEND: Final = """
+    local function add(epoch, number, account, notice)
+        local id = string.format('%.0f-%.0f', epoch, number)
+        redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'a', account, 'n', notice)
+        return id
+    end
+    local known_epoch, known_number = tonumber(ARGV[2]), tonumber(ARGV[3])
+    local epoch, number, id = 0, 0, '0-0'
+    local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    if newest then
+        id = newest[1]
+        local first, second = string.match(id, '(%d+)-(%d+)')
+        epoch, number = tonumber(first), tonumber(second)
+    end
+    local lost = epoch < known_epoch or (epoch == known_epoch and number < known_number)
+    if lost or not newest then
+        local time = redis.call('TIME')
+        local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+        epoch, number = math.max(now, epoch + 1, known_epoch + 1), 0
+        if lost then
+            number = 1
+            id = add(epoch, number, '', '')
+        end
+    end
+    for place = 4, #ARGV, 2 do
+        number = number + 1
+        id = add(epoch, number, ARGV[place], ARGV[place + 1])
+    end
+    return id
+"""
+
+
+class RedisNotices:
+    """Implements `server.domain.subscriptions.NoticeStream`.
+
+    Args:
+        client: Redis.
+        length: entries that are kept; Redis may keep some more.
+        timeout_seconds: how long the client waits for an answer.
+    """
+
+    def __init__(self, client: Redis, length: int, timeout_seconds: float) -> None:
+        self._client = client
+        self._length = length
+        self._longest = timeout_seconds / 2
+        self._append = client.register_script(APPEND)
+
+    async def last(self) -> Position:
+        """The position of the newest entry. See `NoticeStream.last`."""
+        found = await self.newest(1)
+        return found[0].position if found else BEGINNING
+
+    async def newest(self, count: int) -> list[StreamEntry]:
+        """The newest entries, oldest first. See `NoticeStream.newest`."""
+        with neutral_errors():
+            rows = await apart(self._client.xrevrange(KEY, count=count))
+        return _entries(rows)[::-1]
+
+    async def after(self, position: Position, count: int) -> list[StreamEntry]:
+        """The first entries behind a position. See `NoticeStream.after`."""
+        with neutral_errors():
+            rows = await apart(self._client.xrange(KEY, min=f"({position}", count=count))
+        return _entries(rows)
+
+    async def wait(self, position: Position, count: int, seconds: float) -> list[StreamEntry]:
+        """The same, waited for. See `NoticeStream.wait`."""
+        milliseconds = max(1, int(min(seconds, self._longest) * 1000))
+        with neutral_errors():
+            streams = await self._client.xread({KEY: str(position)}, count=count, block=milliseconds)
+        return [one for _, rows in cast("Sequence[tuple[bytes, object]]", streams) for one in _entries(rows)]
+
+    async def append(self, notices: Sequence[tuple[UUID, bytes]], known: Position) -> Position:
+        """Add notices. See `NoticeStream.append`."""
+        flat = [part for account_id, notice in notices for part in (account_id.bytes, notice)]
+        with neutral_errors():
+            made = await self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat])
+        return _position(made)
+
+
+def _entries(rows: object) -> list[StreamEntry]:
+    """The entries of an answer: [(id, {field: value}), ...]."""
+    return [
+        StreamEntry(_position(made), UUID(bytes=fields[b"a"]) if fields[b"a"] else NOBODY, fields[b"n"])
+        for made, fields in cast("Sequence[tuple[bytes, Mapping[bytes, bytes]]]", rows)
+    ]
+
+
+def _position(made: bytes) -> Position:
+    epoch, _, number = made.partition(b"-")
+    return Position(int(epoch), int(number))

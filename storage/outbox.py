@@ -1,0 +1,117 @@
+"""From the outbox in PostgreSQL to the stream in Redis: what was committed with an event is told, at least once.
+
+Every server process has a relay. One at a time moves what is there, in the order of its rows, and deletes a row only
+once the stream has it. Where it ends between the two, the row is moved again. While Redis or PostgreSQL is away, rows
+wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy import text
+
+from server.domain.cancellation import ended
+from server.domain.subscriptions import BEGINNING, NoticeStream, Position
+from server.errors import LunaError
+from storage.database import Database
+from storage.listener import Listener
+from storage.schema import NOTICES
+
+BATCH: Final = 200
+"""Rows that are moved in one transaction."""
+GRACE_SECONDS: Final = 0.1
+"""What another process has committed is left to its own relay for so long."""
+LOOK_SECONDS: Final = 10.0
+"""How often it is looked without being told."""
+RETRY_SECONDS: Final = 0.5
+
+#: Rows whose deletion a crash of PostgreSQL takes back are moved again, so that it need not wait for the disk.
+TURN: Final = text("""
+    SELECT set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtext('luna: move the outbox'))
+""")
+TAKE: Final = text("""
+    DELETE FROM event_outbox
+    WHERE position IN (SELECT position FROM event_outbox ORDER BY position LIMIT :batch)
+    RETURNING position, account_id, notice
+""")
+WAITING: Final = text("SELECT EXISTS (SELECT FROM event_outbox)")
+
+log = logging.getLogger(__name__)
+
+
+class OutboxRelay:
+    """Moves notices into the stream.
+
+    Args:
+        database: where the outbox is.
+        stream: where they go.
+        known: the newest position of the stream that this process has seen.
+    """
+
+    def __init__(self, database: Database, stream: NoticeStream, known: Callable[[], Position]) -> None:
+        self._database = database
+        self._stream = stream
+        self._known = known
+        self._appended = BEGINNING
+        self._listener = Listener(database, NOTICES)
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to move."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="move the outbox"),
+            asyncio.create_task(self._listen(), name="listen to the outbox"),
+        ]
+
+    async def close(self) -> None:
+        """Stop. What is not moved yet waits for another process, or for the next start."""
+        await ended(*self._tasks)
+        await self._listener.close()
+
+    def wake(self) -> None:
+        """This process has committed rows."""
+        self._woken.set()
+
+    async def move(self) -> int:
+        """Move some rows, all that there are if they are few. Returns how many.
+
+        Raises:
+            LunaError: PostgreSQL or Redis cannot be reached; nothing is lost.
+        """
+        async with self._database.transaction(traced=False) as connection:
+            await connection.execute(TURN)
+            rows = sorted((await connection.execute(TAKE, {"batch": BATCH})).all())
+            if rows:
+                notices = [(account_id, bytes(notice)) for _, account_id, notice in rows]
+                self._appended = await self._stream.append(notices, max(self._appended, self._known()))
+        return len(rows)
+
+    async def _run(self) -> None:
+        told = False
+        while True:
+            self._woken.clear()
+            try:
+                while await self.move() == BATCH:
+                    pass
+                told = False
+                await self._woken.wait()
+            except LunaError as error:
+                if not told:
+                    log.warning("notices wait in the outbox: %s", error)
+                told = True
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _listen(self) -> None:
+        while True:
+            await self._listener.wait(LOOK_SECONDS)
+            await asyncio.sleep(GRACE_SECONDS)
+            with suppress(LunaError):
+                ((waiting,),) = await self._database.fetch(WAITING)
+                if waiting:
+                    self._woken.set()
