@@ -32,15 +32,19 @@ from luna.v6 import (
 from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
-from engines.index.follower import FollowingIndex
+from engines.index.follower import FollowingIndex, Pace
 from gateway.documentation import Documentation
 from gateway.edge import socket_paths
 from gateway.handlers import rest_handlers
 from gateway.websocket import WebSockets
 from server.domain.claims import Claims
-from server.domain.descriptors import SPECS, calibrated
+from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
+from server.domain.event_conditions import Condition
+from server.domain.events import EventSelector
 from server.domain.extraction import Extraction
+from server.domain.generation.generation import Generation
+from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
@@ -54,6 +58,7 @@ from server.domain.subscriptions import Subscriptions
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
 from server.engine_application import engine_of
+from server.errors import Busy
 from server.health import Health
 from server.inference.remote import RemoteEngine
 from server.metrics import Metrics, PortTaken, served
@@ -68,6 +73,8 @@ from server.services.accounts import AccountsService
 from server.services.attributes import AttributesService
 from server.services.blobs import ImagesService, ObjectsService
 from server.services.documents import DocumentsService
+from server.services.event_generation import EventGeneration
+from server.services.events import EventsService
 from server.services.faces import FacesService
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
@@ -89,9 +96,11 @@ from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_feed import PostgresEventFeed
+from storage.event_months import EventMonths
 from storage.events import PostgresEventStore
+from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
-from storage.feed import PostgresFaceFeed
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
 from storage.lists import PostgresListStore
@@ -119,6 +128,7 @@ SERVICES = {
     "Faces": faces_pb2.DESCRIPTOR.services_by_name["Faces"],
     "Lists": lists_pb2.DESCRIPTOR.services_by_name["Lists"],
     "Matcher": matcher_pb2.DESCRIPTOR.services_by_name["Matcher"],
+    "Events": events_pb2.DESCRIPTOR.services_by_name["Events"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
@@ -127,8 +137,25 @@ SERVICES = {
 }
 """Every service that is served, in the reference document's order."""
 
+EVENTS_PACE = Pace(attention=0.25)
+"""Nobody tells the index of events of new ones: it looks often, so that a search has little to catch up with."""
+
+COMPONENTS = {
+    "Handlers": "handlers",
+    "Events": "events",
+    "Subscriptions": "sender",
+    "Samples": "image_store",
+    "Matcher": "index_module",
+}
+"""The services that /6/features knows, by its names for them."""
+
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
+
+
+def components() -> frozenset[str]:
+    """The parts that this server has, by the names of /6/features."""
+    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
 
 
 class NotConfigured(Exception):
@@ -245,9 +272,24 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         if settings.access.admin_password is not None:
             await registry.ensure_admin(settings.access.admin_login, settings.access.admin_password.get_secret_value())
 
+        try:
+            await EventMonths(database).prepare()
+        except Busy as error:
+            log.warning("the months of events are left to the worker: %s", error)
+
         version = engine.descriptor_version
-        specs = calibrated(SPECS, engine.calibrations)
-        matching = Matching(index, MatrixComparer(), faces, attributes, descriptor_version=version, specs=specs)
+        specs = calibrated(LAYOUTS, engine.calibrations)
+        searched = settings.events.enabled and settings.events.matching
+        matching = Matching(
+            index,
+            MatrixComparer(),
+            faces,
+            attributes,
+            events if settings.events.enabled else None,
+            await _event_index(stack, database, events) if searched else None,
+            descriptor_version=version,
+            specs=specs,
+        )
         probes = {"PostgreSQL": database.ready, "Redis": lambda: redis.ready(client), "blob store": blobs.ready}
         if isinstance(engine, RemoteEngine):
             probes["The inference engine"] = engine.ready
@@ -255,10 +297,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
+        handler_registry = HandlerRegistry(handler_store, lists)
+        keeping = Keeping(events)
+        stack.push_async_callback(keeping.drain)
+        generation = Generation(pictures, matching, keeping, stores_events=settings.events.enabled)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
-            "Platform": PlatformService(health, engine, shown(settings)),
+            "Platform": PlatformService(health, engine, shown(settings), components()),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
@@ -273,7 +319,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Faces": FacesService(People(faces, attributes), faces, descriptor_version=version),
             "Lists": ListsService(lists),
             "Matcher": MatcherService(matching, descriptor_version=version),
-            "Handlers": HandlersService(HandlerRegistry(handler_store, lists), handler_store, liveness),
+            "Handlers": HandlersService(handler_registry, handler_store, liveness),
+            "Events": EventsService(
+                EventGeneration(generation, handler_store, handler_registry, liveness),
+                events,
+                keeping,
+                handler_store,
+                enabled=settings.events.enabled,
+            ),
             "Verifiers": VerifiersService(
                 verifiers,
                 Verification(pictures, matching, Claims(matching, faces, attributes, events), events),
@@ -309,6 +362,16 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         sockets = WebSockets(streams, key, settings.websocket.ping_seconds)
         await _listen(stack, sockets, settings)
         yield Application(server, health, serving, streams, port)
+
+
+async def _event_index(
+    stack: AsyncExitStack, database: Database, events: EventSelector
+) -> FollowingIndex[tuple[Condition, ...]]:
+    """The index of events, loaded and closed with the server."""
+    index = FollowingIndex(PostgresEventFeed(database, events), "event index", pace=EVENTS_PACE)
+    stack.push_async_callback(index.close)
+    await index.start()
+    return index
 
 
 async def _listen(stack: AsyncExitStack, sockets: WebSockets, settings: Settings) -> None:

@@ -217,8 +217,18 @@ class Fetch(Group):
 
 
 class Events(Group):
-    """Following the events that are made."""
+    """Events: keeping, reading and searching them, and following those that are made."""
 
+    enabled: bool = Field(
+        True,
+        description="Keep events that are made, and let them be read. Off, generated events are answered and told and "
+        "not kept, and everything else about events is refused with 403.",
+    )
+    matching: bool = Field(
+        True,
+        description="Keep the descriptors of events in the memory of every server, so that events are candidates of "
+        "matching. Without it they are refused as such.",
+    )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
     )

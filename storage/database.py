@@ -66,6 +66,8 @@ def neutral(error: Exception) -> Exception:
         return ConstraintViolated(str(getattr(cause, "constraint_name", None) or ""))
     if isinstance(cause, asyncpg.QueryCanceledError | TimeoutError):
         return DeadlineExceeded()
+    if isinstance(cause, asyncpg.LockNotAvailableError):
+        return Busy(message="a table is in use", retry_after=1)
     if isinstance(cause, _UNSTORABLE):
         return InvalidInput(message="a text has a character that cannot be stored")
     if isinstance(cause, _TROUBLE) or (isinstance(error, DBAPIError) and error.connection_invalidated):

@@ -22,7 +22,7 @@ from server.domain.events import Batch, NewEvent
 from server.errors import Conflict, EventIdTaken, LunaError
 from storage.blobs import BlobStore
 from storage.database import ConstraintViolated, Database
-from storage.event_rows import columns_of
+from storage.event_rows import columns_of, kept_time
 from storage.face_rows import add_faces, refused
 from storage.media import media_columns, media_key
 from storage.samples import sample_columns, sample_key
@@ -108,7 +108,7 @@ def _descriptor_rows(event: NewEvent) -> Iterable[dict[str, object]]:
     for one in event.descriptors:
         yield {
             "event_id": event.record.event_id,
-            "create_time": event.record.create_time,
+            "create_time": kept_time(event.record.create_time),
             "kind": one.kind.value,
             "version": one.descriptor.version,
             "data": one.descriptor.data,

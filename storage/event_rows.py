@@ -7,7 +7,7 @@ event has several of, its detections and matches, is JSON: it is read with its e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -50,6 +50,9 @@ _SCALARS: Final = (
 _PLACES: Final = ("city", "area", "district", "street", "house_number")
 _IDS: Final = frozenset({"event_id", "account_id", "handler_id", "stream_id", "face_id"})
 _TIMES: Final = frozenset({"create_time", "end_time"})
+_FIRST: Final = datetime.min.replace(microsecond=1, tzinfo=UTC)
+_LAST: Final = datetime.max.replace(microsecond=999_998, tzinfo=UTC)
+"""The driver takes the very first and the very last moment for infinity, which nothing can be counted by."""
 
 
 def columns_of(record: EventRecord) -> dict[str, object]:
@@ -68,6 +71,11 @@ def columns_of(record: EventRecord) -> dict[str, object]:
         "face_detections": [_detection_form(one) for one in record.face_detections] or None,
         "body_detections": [_detection_form(one) for one in record.body_detections] or None,
     }
+
+
+def kept_time(moment: datetime) -> datetime:
+    """A time as it is kept."""
+    return min(max(moment, _FIRST), _LAST)
 
 
 def record_of(row: Mapping[str, Any]) -> EventRecord:
@@ -94,6 +102,7 @@ def _brief(record: EventRecord) -> dict[str, object]:
     position, facts = record.location.geo_position, record.facts
     return {
         **{name: getattr(record, name) for name in _SCALARS},
+        **{name: kept_time(getattr(record, name)) for name in _TIMES},
         **{name: getattr(record.location, name) for name in _PLACES},
         "longitude": None if position is None else position.longitude,
         "latitude": None if position is None else position.latitude,

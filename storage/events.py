@@ -11,14 +11,22 @@ from sqlalchemy import ColumnElement, delete, select
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
 from server.domain.descriptors import Descriptor
-from server.domain.events import Batch, EventRecord
+from server.domain.event_conditions import Conditions
+from server.domain.events import Batch, Cell, EventQuery, EventRecord, StatisticsQuery
+from server.domain.faces import Page
+from server.errors import InvalidInput
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.event_batches import BatchWriter
+from storage.event_pages import page_query
+from storage.event_queries import event_conditions
 from storage.event_rows import record_of
+from storage.event_statistics import read_cell, statistics_query
 from storage.filters import among, inside
 from storage.schema import event_descriptors, events
 
+MOST_ROWS: Final = 100_000
+"""Rows of statistics that one answer has at the most."""
 NEWEST: Final = (events.c.create_time.desc(), events.c.event_id.desc())
 
 #: Descriptors lie in the partition of their event: with its time too, only that one is looked into.
@@ -53,6 +61,29 @@ class PostgresEventStore:
         """One event."""
         rows = await self._database.fetch(select(events).where(*_one(scope, event_id)))
         return record_of(rows[0]._asdict()) if rows else None
+
+    async def find(self, scope: Scope, query: EventQuery, page: Page) -> list[EventRecord]:
+        """A page of events. See `EventStore.find` and `page_query`."""
+        rows = await self._database.fetch(page_query(scope, query, page))
+        return [record_of(row._asdict()) for row in rows]
+
+    async def select(self, scope: Scope, conditions: Conditions) -> list[UUID]:
+        """Ids of the events under conditions."""
+        found = select(events.c.event_id).where(*event_conditions(scope, conditions))
+        return [row.event_id for row in await self._database.fetch(found)]
+
+    async def statistics(self, scope: Scope, query: StatisticsQuery) -> list[tuple[Cell, ...]]:
+        """Rows of statistics, in the order of their groups. See `EventStore.statistics`.
+
+        Raises:
+            InvalidInput: there are more than `MOST_ROWS`.
+        """
+        rows = await self._database.fetch(statistics_query(scope, query, MOST_ROWS + 1))
+        if len(rows) > MOST_ROWS:
+            raise InvalidInput(
+                message=f"there would be more than {MOST_ROWS} rows: a period or fewer groups are needed"
+            )
+        return [tuple(read_cell(cell) for cell in row) for row in rows]
 
     async def descriptor(self, scope: Scope, event_id: UUID, version: int) -> Descriptor | None:
         """The descriptor of an event in a version."""

@@ -1,33 +1,29 @@
-"""The changes of indexed faces, read from PostgreSQL so that none is missed and none is read again and again.
+"""The changes of indexed objects, read from PostgreSQL so that none is missed and none is read again and again.
 
-Every statement that changes an indexed face writes rows (xid, face_id) into `index_changes` by trigger. Transactions
-commit in another order than they begin, so neither a sequence nor a time tells what is new. Snapshots do: a position
-is the snapshot that was last read with, and new is exactly what this snapshot could not see, which is the rows of the
-transactions that ran then or began later (PostgreSQL, "System Information Functions", pg_snapshot).
+Every statement that changes an indexed object writes rows (xid, id) by trigger, for faces into `index_changes` and for
+events into `event_changes`. Transactions commit in another order than they begin, so neither a sequence nor a time
+tells what is new. Snapshots do: a position is the snapshot that was last read with, and new is exactly what this
+snapshot could not see, which is the rows of the transactions that ran then or began later (PostgreSQL, "System
+Information Functions", pg_snapshot).
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, TextClause, text
 
-from server.domain.access import Scope
-from server.domain.descriptors import Descriptor
-from server.domain.faces import FaceFilter
-from server.domain.search import FeedUpdate, IndexedFace
+from server.domain.search import FeedUpdate, IndexedObject
 from server.errors import Unavailable
 from storage.database import COMPONENT, Database
-from storage.filters import face_conditions
-from storage.listener import Listener
-from storage.schema import CHANNEL, faces
 
 BATCH: Final = 2000
-"""Faces that are read in one go."""
+"""Objects that are read in one go."""
 
 #: Gives the history a name where it has none: at first, after a crash (which empties unlogged tables) and in a copy.
 BEGIN_EPOCH: Final = text("""
@@ -41,33 +37,17 @@ BEGIN_EPOCH: Final = text("""
 
 POSITION: Final = "SELECT epoch, pg_current_snapshot()::text AS snapshot FROM index_floor"
 
-CHANGES: Final = text("""
-    SELECT
-        pg_current_snapshot()::text AS snapshot,
-        (
-            SELECT epoch FROM index_floor
-            WHERE origin = luna_origin() AND floor <= CAST(CAST(:xmin AS text) AS xid8)
-        ) AS epoch,
-        ARRAY(
-            SELECT face_id FROM index_changes WHERE xid >= CAST(CAST(:xmax AS text) AS xid8)
-            UNION
-            SELECT face_id FROM index_changes WHERE xid = ANY (CAST(CAST(:running AS text) AS xid8[]))
-        ) AS face_ids
-""")
-
-STATE: Final = """
-    SELECT
-        face.face_id, face.account_id, face.create_time, face.external_id, face.event_id,
-        ARRAY(SELECT list_id FROM list_faces WHERE list_faces.face_id = face.face_id ORDER BY list_id) AS list_ids,
-        descriptors.versions, descriptors.vectors
-    FROM faces AS face
-    CROSS JOIN LATERAL (
-        SELECT array_agg(version ORDER BY version) AS versions, array_agg(data ORDER BY version) AS vectors
-        FROM face_descriptors WHERE face_descriptors.face_id = face.face_id
-    ) AS descriptors
-    WHERE descriptors.versions IS NOT NULL
+#: What every feed asks for besides its changes: the new position, and the epoch if nothing before the old one is lost.
+PRESENT: Final = """
+    pg_current_snapshot()::text AS snapshot,
+    (
+        SELECT epoch FROM index_floor WHERE origin = luna_origin() AND floor <= CAST(CAST(:xmin AS text) AS xid8)
+    ) AS epoch
 """
-SOME_FACES: Final = text(f"{STATE} AND face.face_id = ANY (CAST(:face_ids AS uuid[]))")
+
+#: The transactions that a position could not see.
+LATER: Final = "xid >= CAST(CAST(:xmax AS text) AS xid8)"
+RUNNING: Final = "xid = ANY (CAST(CAST(:running AS text) AS xid8[]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +66,24 @@ class Position:
         return cls(epoch, int(xmin), int(xmax), tuple(int(xid) for xid in running.split(",") if xid))
 
 
-class PostgresFaceFeed:
-    """Implements `server.domain.search.FaceFeed`. Each follower has a feed of its own."""
+class PostgresFeed(ABC):
+    """What the feeds of all kinds of objects have in common. Each follower has a feed of its own.
+
+    Attributes:
+        changes: one row: `PRESENT`, and what was noted since the position `:xmin`, `:xmax`, `:running`.
+        state: every object that has a descriptor; its rows are read by `indexed`.
+    """
+
+    changes: ClassVar[TextClause]
+    state: ClassVar[str]
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listener = Listener(database, CHANNEL)
         self._position: Position | None = None
         self._reading = asyncio.Lock()
 
-    async def snapshot(self) -> AsyncIterator[Sequence[IndexedFace]]:
-        """All faces that have a descriptor, in batches, of one moment. See `FaceFeed.snapshot`.
+    async def snapshot(self) -> AsyncIterator[Sequence[IndexedObject]]:
+        """All objects that have a descriptor, in batches, of one moment. See `Feed.snapshot`.
 
         The position is taken over once the last batch has been used; a follower that stops before keeps the old one.
         """
@@ -105,54 +92,41 @@ class PostgresFaceFeed:
             start = await driver.fetchrow(POSITION)
             if start is None:  # a crash came between the two transactions
                 raise Unavailable(component=COMPONENT)
-            cursor = await driver.cursor(STATE)
+            cursor = await driver.cursor(self.state)
             while rows := await cursor.fetch(BATCH):
-                yield [_indexed(row) for row in rows]
+                yield [self.indexed(row) for row in rows]
         self._position = Position.parse(start["epoch"], start["snapshot"])
 
     async def catch_up(self) -> FeedUpdate:
-        """Everything committed before this call began and since the last one. See `FaceFeed.catch_up`."""
+        """Everything committed before this call began and since the last one. See `Feed.catch_up`."""
         async with self._reading:
             position = self._position
             if position is None:
-                return FeedUpdate((), (), reset=True)
-            ((snapshot, epoch, face_ids),) = await self._database.fetch(CHANGES, _parameters(position))
-            if epoch != position.epoch:
-                return FeedUpdate((), (), reset=True)
-            changed: list[IndexedFace] = []
-            for start in range(0, len(face_ids), BATCH):
-                rows = await self._database.fetch(SOME_FACES, {"face_ids": face_ids[start : start + BATCH]})
-                changed.extend(_indexed(row) for row in rows)
-            self._position = Position.parse(epoch, snapshot)
-            gone = set(face_ids).difference(face.face_id for face in changed)
-            return FeedUpdate(tuple(changed), tuple(gone))
+                return FeedUpdate(reset=True)
+            (noted,) = await self._database.fetch(self.changes, _parameters(position))
+            if noted.epoch != position.epoch:
+                return FeedUpdate(reset=True)
+            update = await self.update(noted)
+            self._position = Position.parse(noted.epoch, noted.snapshot)
+            return update
 
-    async def wait(self, seconds: float) -> None:
-        """Return once something may have changed, or after the time."""
-        await self._listener.wait(seconds)
+    @abstractmethod
+    async def update(self, noted: Row[*tuple[Any, ...]]) -> FeedUpdate:
+        """The present state of what a row of `changes` names."""
 
-    async def select(self, scope: Scope, where: FaceFilter) -> list[UUID]:
-        """Ids of the faces under filters."""
-        rows = await self._database.fetch(select(faces.c.face_id).where(*face_conditions(scope, where)))
-        return [row.face_id for row in rows]
-
-    async def close(self) -> None:
-        """Stop listening. The database belongs to whoever made it."""
-        await self._listener.close()
+    @staticmethod
+    @abstractmethod
+    def indexed(row: Iterable[Any]) -> IndexedObject:
+        """The object of a row of `state`."""
 
     async def _begin_epoch(self) -> None:
         async with self._database.transaction(traced=False) as connection:
             if (await connection.execute(BEGIN_EPOCH)).rowcount:
                 # Whatever is noted belongs to another history. Nobody needs it: nobody has a position in this one yet.
                 await connection.execute(text("DELETE FROM index_changes"))
+                await connection.execute(text("DELETE FROM event_changes"))
 
 
 def _parameters(position: Position) -> dict[str, object]:
     running = ",".join(map(str, position.running))
     return {"xmin": str(position.xmin), "xmax": str(position.xmax), "running": f"{{{running}}}"}
-
-
-def _indexed(row: Iterable[Any]) -> IndexedFace:
-    face_id, account_id, create_time, external_id, event_id, list_ids, versions, vectors = row
-    descriptors = tuple(map(Descriptor, versions, vectors))
-    return IndexedFace(face_id, account_id, create_time, external_id, event_id, tuple(list_ids), descriptors)

@@ -343,6 +343,20 @@ event_descriptors: Final = Table(
     postgresql_partition_by="RANGE (create_time)",
 )
 
+#: One row for each event that a statement changed, for indexes, as `index_changes` for faces. A row without an id tells
+#: that every event that was created from `create_time` on and before `dropped_until` is gone.
+event_changes: Final = Table(
+    "event_changes",
+    metadata,
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("event_id", Uuid),
+    _time("create_time"),
+    Column("dropped_until", DateTime(timezone=True)),
+    CheckConstraint("(event_id IS NULL) = (dropped_until IS NOT NULL)", name="kind"),
+    Index(None, "xid"),
+    prefixes=["UNLOGGED"],
+)
+
 #: What subscribers are to be told, until it is in the stream of notifications.
 event_outbox: Final = Table(
     "event_outbox",

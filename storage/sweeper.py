@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Executable, select, text
 
 from server.domain.media import MediaKind
 from server.domain.samples import SampleType
@@ -35,11 +35,14 @@ RAISE_FLOOR: Final = text("""
     WHERE marked_at <= now() - CAST(:age AS interval)
 """)
 
-DELETE_BELOW_FLOOR: Final = text("""
-    DELETE FROM index_changes WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM index_changes WHERE xid < (SELECT floor FROM index_floor) LIMIT :rows
-    ))
-""")
+DELETE_BELOW_FLOOR: Final = tuple(
+    text(f"""
+        DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM {table} WHERE xid < (SELECT floor FROM index_floor) LIMIT :rows
+        ))
+    """)  # noqa: S608 - of constants
+    for table in ("index_changes", "event_changes")
+)
 
 
 class Sweeper:
@@ -68,14 +71,17 @@ class Sweeper:
         """Delete notes that are older than the age, and raise the floor before: who is below it starts anew.
 
         Returns:
-            How many notes were deleted: at most 10,000 for each batch.
+            How many notes were deleted: at most 10,000 of faces, and of events, for each batch.
         """
         async with self._database.transaction() as connection:
             await connection.execute(RAISE_FLOOR, {"age": self._age})
+        return sum([await self._prune(statement, batches) for statement in DELETE_BELOW_FLOOR])
+
+    async def _prune(self, statement: Executable, batches: int) -> int:
         deleted = 0
         for _ in range(batches):
             async with self._database.transaction() as connection:
-                count = (await connection.execute(DELETE_BELOW_FLOOR, {"rows": ROWS})).rowcount
+                count = (await connection.execute(statement, {"rows": ROWS})).rowcount
             deleted += count
             if count < ROWS:
                 break

@@ -56,7 +56,7 @@ def services() -> list[ServiceDescriptor]:
     """Every service of the core."""
     names = (
         *("platform", "accounts", "tokens", "sdk", "iso", "samples", "blobs", "attributes", "faces", "lists"),
-        *("matcher", "liveness", "documents", "handlers", "events"),
+        *("matcher", "liveness", "documents", "handlers", "events", "verifiers"),
     )
     files = [importlib.import_module(f"luna.v6.{name}_pb2").DESCRIPTOR for name in names]
     return [service for file in files for service in file.services_by_name.values()]

@@ -1,4 +1,4 @@
-"""The matching index: exact nearest faces under filters, kept in this process's memory.
+"""The matching indexes: exact nearest faces or events under filters, kept in this process's memory.
 
-`FollowingIndex` is the port `FaceIndex`; it follows a `FaceFeed`. Knows no SQL, no gRPC and no similarity.
+`FollowingIndex` is the port `Index`; it follows a `Feed`. Knows no SQL, no gRPC and no similarity.
 """

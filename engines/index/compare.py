@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from server.domain.descriptors import Descriptor, spec
+from server.domain.descriptors import LAYOUTS, Descriptor
 
 
 class MatrixComparer:
@@ -27,7 +27,7 @@ def _cosines(references: Sequence[Descriptor], candidates: Sequence[Descriptor])
 
 def unit_rows(descriptors: Sequence[Descriptor]) -> NDArray[np.float64]:
     """Descriptors of one version as rows of length 1, (n, dimensions) float64; a row of zeros stays zeros."""
-    element = spec(descriptors[0].version).element.value
+    element = LAYOUTS[descriptors[0].version].element.value
     rows = np.stack([np.frombuffer(d.data, dtype=element) for d in descriptors]).astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float64] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

@@ -1,4 +1,4 @@
-"""Which face is in which row, and which rows a filter selects."""
+"""Which object is in which row, and which rows a filter selects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from engines.index.block import Rows, grown
 from server.domain.access import Scope
-from server.domain.faces import FaceFilter
-from server.domain.search import IndexedFace
+from server.domain.search import IndexedObject, Span, Where
 
 _FIRST_ROWS = 1024
 _GROWTH = 1.5
@@ -48,15 +47,15 @@ Selection = Few | Many
 
 
 class Members:
-    """The rows of one list: an ascending array, brought up to date by `settle` after a batch of changes.
+    """The rows of one group: an ascending array, brought up to date by `settle` after a batch of changes.
 
-    Four bytes for a member and no more: there are many lists, and most are small.
+    Four bytes for a member and no more: there are many groups, and most are small.
     """
 
-    __slots__ = ("_added", "_removed", "_rows", "list_id")
+    __slots__ = ("_added", "_removed", "_rows", "group_id")
 
-    def __init__(self, list_id: UUID) -> None:
-        self.list_id = list_id
+    def __init__(self, group_id: UUID) -> None:
+        self.group_id = group_id
         self._rows: NDArray[np.int32] = np.empty(0, np.int32)
         self._added: set[int] = set()
         self._removed: set[int] = set()
@@ -137,20 +136,20 @@ class Postings(Generic[_Key]):
 class _Entry:
     """Under what a row is filed."""
 
-    lists: tuple[Members, ...]
+    groups: tuple[Members, ...]
     external_id: str
-    event_id: UUID | None
+    origin_id: UUID | None
 
 
 _UNFILED = _Entry((), "", None)
 
 
 class Register:
-    """The faces of one block by row, and what their filters need.
+    """The objects of one block by row, and what their filters need.
 
     Attributes:
         height: rows that have ever been used; every array is valid below it.
-        id_high: upper 64 bits of the face ids, shape (capacity,), uint64: pairs are ordered as the UUIDs are.
+        id_high: upper 64 bits of the ids, shape (capacity,), uint64: pairs are ordered as the UUIDs are.
         id_low: lower 64 bits, likewise.
     """
 
@@ -165,10 +164,10 @@ class Register:
         self._free: list[int] = []
         self._rows: dict[int, int] = {}
         self._accounts: dict[UUID, int] = {}
-        self._lists: dict[UUID, Members] = {}
+        self._groups: dict[UUID, Members] = {}
         self._unsettled: set[Members] = set()
         self._external: Postings[str] = Postings()
-        self._events: Postings[UUID] = Postings()
+        self._origins: Postings[UUID] = Postings()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -179,29 +178,30 @@ class Register:
         columns = (self.id_high, self.id_low, self._account, self._created, self._nameless)
         return sum(column.nbytes for column in columns)
 
-    def row(self, face_id: UUID) -> int | None:
-        """The row of a face."""
-        return self._rows.get(face_id.int)
+    def row(self, object_id: UUID) -> int | None:
+        """The row of an object."""
+        return self._rows.get(object_id.int)
 
-    def put(self, face: IndexedFace) -> int:
-        """File a face, new or known, and return its row."""
-        row = self._rows.get(face.face_id.int)
+    def put(self, one: IndexedObject) -> int:
+        """File an object, new or known, and return its row."""
+        number = one.object_id.int
+        row = self._rows.get(number)
         if row is None:
             row = self._take()
-            self._rows[face.face_id.int] = row
-            self.id_high[row] = face.face_id.int >> 64
-            self.id_low[row] = face.face_id.int & _LOW
+            self._rows[number] = row
+            self.id_high[row] = number >> 64
+            self.id_low[row] = number & _LOW
         else:
             self._unfile(row)
-        self._account[row] = self._accounts.setdefault(face.account_id, len(self._accounts))
-        self._created[row] = microseconds(face.create_time)
-        self._nameless[row] = not face.external_id
-        self._file(row, face)
+        self._account[row] = self._accounts.setdefault(one.account_id, len(self._accounts))
+        self._created[row] = microseconds(one.create_time)
+        self._nameless[row] = not one.external_id
+        self._file(row, one)
         return row
 
-    def remove(self, face_id: UUID) -> int | None:
-        """Forget a face. Returns the row that it had, which is free now, or None where it is not known."""
-        row = self._rows.pop(face_id.int, None)
+    def remove(self, object_id: UUID) -> int | None:
+        """Forget an object. Returns the row that it had, which is free now, or None where it is not known."""
+        row = self._rows.pop(object_id.int, None)
         if row is None:
             return None
         self._unfile(row)
@@ -217,20 +217,25 @@ class Register:
         """Finish a batch of changes; to be called before anything is selected."""
         for members in self._unsettled:
             if not members.settle():
-                del self._lists[members.list_id]
+                del self._groups[members.group_id]
         self._unsettled.clear()
 
-    def face_ids(self, rows: Rows) -> list[UUID]:
-        """The faces in rows that are in use."""
+    def ids(self, rows: Rows) -> list[UUID]:
+        """The objects in rows that are in use."""
         pairs = zip(self.id_high[rows].tolist(), self.id_low[rows].tolist(), strict=True)
         return [UUID(int=high << 64 | low) for high, low in pairs]
 
-    def select(self, scope: Scope, where: FaceFilter) -> Selection:
-        """The rows of the faces that a filter selects. `user_data` is not looked at: only the database knows it.
+    def within(self, span: Span) -> list[UUID]:
+        """The objects that were created within a span of time."""
+        where = Where(create_time_gte=span.start, create_time_lt=span.end)
+        return self.ids(np.flatnonzero(self._holds(slice(0, self.height), _FREE, where)))
+
+    def select(self, scope: Scope, where: Where) -> Selection:
+        """The rows of the objects that conditions select.
 
         What a dictionary answers comes first, smallest first; the arrays are then read at those rows only.
         """
-        account = _FREE if scope.account_id is None else self._accounts.get(scope.account_id)
+        account = self._numbered(scope.account_id, where.account_id)
         named = sorted(self._named(where), key=len)
         if account is None or (named and not len(named[0])):
             return Few(_NOWHERE)
@@ -249,18 +254,25 @@ class Register:
         mask[rows] = True
         return Many(mask)
 
-    def _named(self, where: FaceFilter) -> list[Rows]:
-        """The rows that each condition on a list, an event or on ids allows, ascending and distinct."""
+    def _numbered(self, *accounts: UUID | None) -> int | None:
+        """The number of the one account that is meant, `_FREE` for any; None where nothing is of it."""
+        meant = {account for account in accounts if account is not None}
+        if len(meant) > 1:
+            return None
+        return self._accounts.get(meant.pop()) if meant else _FREE
+
+    def _named(self, where: Where) -> list[Rows]:
+        """The rows that each condition on a group, an origin or on ids allows, ascending and distinct."""
         found: list[Rows] = []
-        if where.face_ids is not None:
-            rows = {self._rows.get(face_id.int, _FREE) for face_id in where.face_ids}
+        if where.ids is not None:
+            rows = {self._rows.get(object_id.int, _FREE) for object_id in where.ids}
             found.append(_ascending(rows - {_FREE}))
         if where.external_ids is not None:
-            found.append(_union([self._by_external_id(external_id) for external_id in set(where.external_ids)]))
-        if where.event_id is not None:
-            found.append(self._events.rows(where.event_id))
-        if where.list_id is not None:
-            members = self._lists.get(where.list_id)
+            found.append(_union([self._by_external_id(external_id) for external_id in where.external_ids]))
+        if where.origin_id is not None:
+            found.append(self._origins.rows(where.origin_id))
+        if where.group_id is not None:
+            members = self._groups.get(where.group_id)
             found.append(_NOWHERE if members is None else members.rows)
         return found
 
@@ -269,7 +281,7 @@ class Register:
             return self._external.rows(external_id)
         return np.flatnonzero(self._nameless[: self.height])
 
-    def _holds(self, at: Rows | slice, account: int, where: FaceFilter) -> NDArray[np.bool_]:
+    def _holds(self, at: Rows | slice, account: int, where: Where) -> NDArray[np.bool_]:
         """Whether rows are of the account (of any one for `_FREE`), and within the bounds of time and id."""
         accounts = self._account[at]
         holds: NDArray[np.bool_] = accounts != _FREE if account == _FREE else accounts == account
@@ -277,10 +289,10 @@ class Register:
             holds &= self._created[at] >= microseconds(where.create_time_gte)
         if where.create_time_lt is not None:
             holds &= self._created[at] < microseconds(where.create_time_lt)
-        if where.face_id_gte is not None:
-            holds &= ~self._below(at, where.face_id_gte)
-        if where.face_id_lt is not None:
-            holds &= self._below(at, where.face_id_lt)
+        if where.id_gte is not None:
+            holds &= ~self._below(at, where.id_gte)
+        if where.id_lt is not None:
+            holds &= self._below(at, where.id_lt)
         return holds
 
     def _below(self, at: Rows | slice, bound: UUID) -> NDArray[np.bool_]:
@@ -308,34 +320,34 @@ class Register:
         self.height += 1
         return row
 
-    def _file(self, row: int, face: IndexedFace) -> None:
-        if not (face.list_ids or face.external_id or face.event_id):
+    def _file(self, row: int, one: IndexedObject) -> None:
+        if not (one.group_ids or one.external_id or one.origin_id):
             return
-        lists = tuple(self._list(list_id) for list_id in dict.fromkeys(face.list_ids))
-        for members in lists:
+        groups = tuple(self._group(group_id) for group_id in dict.fromkeys(one.group_ids))
+        for members in groups:
             members.add(row)
-        self._unsettled.update(lists)
-        if face.external_id:
-            self._external.add(face.external_id, row)
-        if face.event_id is not None:
-            self._events.add(face.event_id, row)
-        self._entries[row] = _Entry(lists, face.external_id, face.event_id)
+        self._unsettled.update(groups)
+        if one.external_id:
+            self._external.add(one.external_id, row)
+        if one.origin_id is not None:
+            self._origins.add(one.origin_id, row)
+        self._entries[row] = _Entry(groups, one.external_id, one.origin_id)
 
     def _unfile(self, row: int) -> None:
         entry = self._entries[row]
-        for members in entry.lists:
+        for members in entry.groups:
             members.discard(row)
-        self._unsettled.update(entry.lists)
+        self._unsettled.update(entry.groups)
         if entry.external_id:
             self._external.discard(entry.external_id, row)
-        if entry.event_id is not None:
-            self._events.discard(entry.event_id, row)
+        if entry.origin_id is not None:
+            self._origins.discard(entry.origin_id, row)
         self._entries[row] = _UNFILED
 
-    def _list(self, list_id: UUID) -> Members:
-        members = self._lists.get(list_id)
+    def _group(self, group_id: UUID) -> Members:
+        members = self._groups.get(group_id)
         if members is None:
-            members = self._lists[list_id] = Members(list_id)
+            members = self._groups[group_id] = Members(group_id)
         return members
 
 

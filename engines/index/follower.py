@@ -1,4 +1,4 @@
-"""The index of a process: follows the feed of committed changes, and answers searches that see all of them."""
+"""An index of a process: follows the feed of committed changes, and answers searches that see all of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
+from uuid import UUID
 
-from engines.index.faces import IndexedFaces, among
+from engines.index.shelves import Shelves, among
 from engines.index.turns import Turns
-from server.domain.search import FaceFeed, FaceQuery, FeedUpdate, Hit
-from server.errors import Busy, LunaError, Unavailable
+from server.domain.access import Scope
+from server.domain.search import Feed, FeedUpdate, Hit, Query
+from server.errors import Busy, InvalidInput, LunaError, Unavailable
 
 _log = logging.getLogger(__name__)
+_Filter = TypeVar("_Filter")
 
-_COMPONENT = "The face index"
 _BATCH = 32
 """Queries after which a scan takes no further search: they share its passes, and the first waits for the last."""
 
@@ -42,20 +45,20 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class _Job(Generic[_Filter]):
     """Queries that wait for a scan, and where their answers go."""
 
-    queries: Sequence[FaceQuery]
+    queries: Sequence[Query[_Filter]]
     answers: asyncio.Future[list[list[Hit]]]
 
 
-class FollowingIndex:
-    """The port `FaceIndex` over a `FaceFeed`, in memory.
+class FollowingIndex(Generic[_Filter]):
+    """The port `Index` over a `Feed`, in memory.
 
     A search first catches up with the feed. Searches share one catching up, but only one that started after each of
     them began: so what was committed before a search is in it.
 
-    The faces are read and changed on threads. Scans run side by side; a change waits for those that run, and then is
+    The objects are read and changed on threads. Scans run side by side; a change waits for those that run, and then is
     alone (`Turns`). Searches that come while every thread is busy are scanned together.
 
     Trouble with the feed makes searches `Unavailable`, and lasts as long as itself: the next search or the background
@@ -65,42 +68,53 @@ class FollowingIndex:
     Args:
         feed: the committed changes. `catch_up` and `snapshot` are called one at a time; `wait` and `select` also
             while other calls run. A call that raises or is cancelled must leave the position where it was.
+        name: what it is, in errors and in the log.
         threads: scans that may run at once.
         queue: searches that may be under way at once.
         pace: how the follower behaves in time.
     """
 
-    def __init__(self, feed: FaceFeed, *, threads: int = 1, queue: int = 1024, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed[_Filter],
+        name: str = "face index",
+        *,
+        threads: int = 1,
+        queue: int = 1024,
+        pace: Pace | None = None,
+    ) -> None:
         self._feed = feed
+        self._name = name
+        self._component = f"The {name}"
         self._threads = threads
         self._queue = queue
         self._pace = pace or Pace()
-        self._faces = IndexedFaces()
+        self._shelves = Shelves()
         self._turns = Turns()
         self._loaded = False
         self._closed = False
         self._under_way = 0
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[_Job[_Filter]] = deque()
         self._scans: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._background: asyncio.Task[None] | None = None
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="face-index")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name.replace(" ", "-"))
 
     @property
     def byte_size(self) -> int:
         """Bytes of memory held by blocks and by the arrays beside them."""
-        return self._faces.byte_size
+        return self._shelves.byte_size
 
     async def start(self) -> None:
-        """Load all faces, and begin to follow.
+        """Load all objects, and begin to follow.
 
         Raises:
             Unavailable: the feed cannot be read. It may be tried again.
         """
         await self._catch_up()
         if self._background is None:
-            self._background = asyncio.create_task(self._follow(), name="face index: follow")
+            self._background = asyncio.create_task(self._follow(), name=f"{self._name}: follow")
 
     async def close(self) -> None:
         """Stop: scans that run are finished, searches that wait are refused, the memory is overwritten."""
@@ -115,10 +129,10 @@ class FollowingIndex:
         self._jobs.clear()
         await asyncio.to_thread(self._executor.shutdown)
         self._loaded = False
-        self._faces.clear()
+        self._shelves.clear()
 
-    async def search(self, queries: Sequence[FaceQuery]) -> list[list[Hit]]:
-        """Exact answers, one for each query: best first, equal cosines by ascending face_id.
+    async def search(self, queries: Sequence[Query[_Filter]]) -> list[list[Hit]]:
+        """Exact answers, one for each query: best first, equal cosines by ascending id.
 
         Raises:
             Unavailable: the index cannot be brought up to date.
@@ -140,20 +154,24 @@ class FollowingIndex:
         finally:
             self._under_way -= 1
 
-    async def _known(self, queries: Sequence[FaceQuery]) -> list[FaceQuery]:
-        """The queries in terms that the index knows: the database selects the ids that `user_data` allows."""
-        asked = [place for place, query in enumerate(queries) if query.where.user_data is not None]
-        known = list(queries)
-        selected = await asyncio.gather(*(self._select(queries[place]) for place in asked), return_exceptions=True)
-        for place, one in zip(asked, selected, strict=True):
-            if isinstance(one, BaseException):
-                raise Unavailable(component=_COMPONENT) from one
-            known[place] = one
-        return known
+    async def _known(self, queries: Sequence[Query[_Filter]]) -> list[Query[_Filter]]:
+        """The queries in terms that the index knows: the database selects the ids that their filters allow."""
+        asked = dict.fromkeys((query.scope, query.filters) for query in queries if query.filters is not None)
+        answers = await asyncio.gather(*(self._select(*one) for one in asked), return_exceptions=True)
+        selected: dict[tuple[Scope, _Filter], frozenset[UUID]] = {}
+        for one, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, InvalidInput):
+                raise answer
+            if isinstance(answer, BaseException):
+                raise Unavailable(component=self._component) from answer
+            selected[one] = answer
+        return [
+            query if query.filters is None else among(query, selected[query.scope, query.filters]) for query in queries
+        ]
 
-    async def _select(self, query: FaceQuery) -> FaceQuery:
+    async def _select(self, scope: Scope, filters: _Filter) -> frozenset[UUID]:
         async with asyncio.timeout(self._pace.patience):
-            return among(query, await self._feed.select(query.scope, query.where))
+            return frozenset(await self._feed.select(scope, filters))
 
     # -------------------------------------------------------------------------------------------- catching up
 
@@ -165,15 +183,15 @@ class FollowingIndex:
         """
         self._refuse_when_closed()
         if self._next is None:
-            self._next = asyncio.create_task(self._catch_up_after(self._running), name="face index: catch up")
-            self._next.add_done_callback(_tell)
+            self._next = asyncio.create_task(self._catch_up_after(self._running), name=f"{self._name}: catch up")
+            self._next.add_done_callback(self._tell)
         shared = self._next
         # Waited for, not awaited: a search that is cancelled must not cancel what it shares with others.
         await asyncio.wait({shared})
         if shared.cancelled():
-            raise Unavailable(component=_COMPONENT)
+            raise Unavailable(component=self._component)
         if (trouble := shared.exception()) is not None:
-            raise Unavailable(component=_COMPONENT) from trouble
+            raise Unavailable(component=self._component) from trouble
 
     async def _catch_up_after(self, before: asyncio.Task[None] | None) -> None:
         """Wait until the catching up before this one is over, close this one to newcomers, and do it."""
@@ -189,19 +207,19 @@ class FollowingIndex:
         await self._load()
 
     async def _apply(self, update: FeedUpdate) -> None:
-        if not (update.changed or update.gone):
+        if not (update.changed or update.gone or update.dropped):
             return
         async with self._turns.write():
             # Should this fail half-way, the feed's position is ahead of the index.
             self._loaded = False
-            await self._on_thread(partial(self._faces.apply, update.changed, update.gone))
+            await self._on_thread(partial(self._shelves.apply, update.changed, update.gone, update.dropped))
             self._loaded = True
 
     async def _load(self) -> None:
-        """Throw everything away and read all faces."""
+        """Throw everything away and read all objects."""
         async with self._turns.write():
             self._loaded = False
-            await self._on_thread(self._faces.clear)
+            await self._on_thread(self._shelves.clear)
             batches = self._feed.snapshot()
             try:
                 while True:
@@ -209,14 +227,14 @@ class FollowingIndex:
                         batch = await anext(batches, None)
                     if batch is None:
                         break
-                    await self._on_thread(partial(self._faces.apply, batch, ()))
+                    await self._on_thread(partial(self._shelves.apply, batch))
             finally:
                 if isinstance(batches, AsyncGenerator):
                     await batches.aclose()
             self._loaded = True
 
     async def _on_thread(self, change: Callable[[], None]) -> None:
-        """Change the faces on a thread. Nobody gets their turn before the thread is done, not even after a cancel."""
+        """Change the index on a thread. Nobody gets their turn before the thread is done, not even after a cancel."""
         changing = asyncio.get_running_loop().run_in_executor(self._executor, change)
         try:
             await asyncio.shield(changing)
@@ -245,7 +263,7 @@ class FollowingIndex:
 
     def _begin_scan(self) -> None:
         if self._jobs and len(self._scans) < self._threads and not self._closed:
-            scan = asyncio.create_task(self._scan(), name="face index: scan")
+            scan = asyncio.create_task(self._scan(), name=f"{self._name}: scan")
             self._scans.add(scan)
             scan.add_done_callback(self._end_scan)
 
@@ -261,7 +279,7 @@ class FollowingIndex:
                 self._refuse(jobs)
                 return
             queries = [query for job in jobs for query in job.queries]
-            scanning = asyncio.get_running_loop().run_in_executor(self._executor, self._faces.search, queries)
+            scanning = asyncio.get_running_loop().run_in_executor(self._executor, self._shelves.search, queries)
             await asyncio.wait({scanning})
         if (trouble := scanning.exception()) is not None:
             for job in jobs:
@@ -274,10 +292,10 @@ class FollowingIndex:
             if not job.answers.done():
                 job.answers.set_result(own)
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_Job[_Filter]]:
         """The share of one thread in the searches that wait; those that were cancelled are dropped."""
         share = math.ceil(len(self._jobs) / self._threads)
-        taken: list[_Job] = []
+        taken: list[_Job[_Filter]] = []
         queries = 0
         while self._jobs and len(taken) < share and queries < _BATCH:
             job = self._jobs.popleft()
@@ -286,21 +304,20 @@ class FollowingIndex:
                 queries += len(job.queries)
         return taken
 
-    def _refuse(self, jobs: Sequence[_Job]) -> None:
+    def _refuse(self, jobs: Sequence[_Job[_Filter]]) -> None:
         for job in jobs:
             if not job.answers.done():
-                job.answers.set_exception(Unavailable(component=_COMPONENT))
+                job.answers.set_exception(Unavailable(component=self._component))
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise Unavailable(component=_COMPONENT)
+            raise Unavailable(component=self._component)
 
-
-def _tell(catching_up: asyncio.Task[None]) -> None:
-    """Log a failure: at length if it is not the feed's own."""
-    if catching_up.cancelled() or (trouble := catching_up.exception()) is None:
-        return
-    if isinstance(trouble, (LunaError, OSError)):
-        _log.warning("The face index cannot catch up: %s", trouble)
-    else:
-        _log.error("The face index cannot catch up", exc_info=trouble)
+    def _tell(self, catching_up: asyncio.Task[None]) -> None:
+        """Log a failure: at length if it is not the feed's own."""
+        if catching_up.cancelled() or (trouble := catching_up.exception()) is None:
+            return
+        if isinstance(trouble, (LunaError, OSError)):
+            _log.warning("The %s cannot catch up: %s", self._name, trouble)
+        else:
+            _log.error("The %s cannot catch up", self._name, exc_info=trouble)

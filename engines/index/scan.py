@@ -41,7 +41,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows, best first and equal cosines by face id, with their cosines."""
+    """Rows, best first and equal cosines by id, with their cosines."""
 
     rows: Rows
     cosines: NDArray[np.float64]

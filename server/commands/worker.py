@@ -19,6 +19,7 @@ from server.settings import Settings
 from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.event_months import EventMonths
 from storage.sweeper import Sweeper
 from storage.tokens import PostgresTokenStore
 
@@ -50,9 +51,11 @@ async def _work(settings: Settings) -> None:
         sweeper = Sweeper(database, BlobStore(settings.blobs, settings.data))
         tokens = TokenRegistry(PostgresTokenStore(database), PostgresAccountStore(database))
         age = timedelta(days=settings.access.token_key_days)
+        months = EventMonths(database)
         log.info("working")
         while not stop.is_set():
             await _keep_up(sweeper, tokens, age)
+            await _make_months(months)
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await stop.wait()
@@ -67,3 +70,11 @@ async def _keep_up(sweeper: Sweeper, tokens: TokenRegistry, age: timedelta) -> N
         await sweeper.prune_changes()
     except LunaError as error:
         log.warning("upkeep was put off: %s", error)
+
+
+async def _make_months(months: EventMonths) -> None:
+    """Looking takes a millisecond, and so needs no clock of its own: a month is made a month or two ahead."""
+    try:
+        await months.prepare()
+    except LunaError as error:
+        log.warning("months of events were put off: %s", error)

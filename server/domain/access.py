@@ -73,8 +73,8 @@ class Principal:
         if self.token is not None and resource not in self.token.permissions.resources:
             raise MissingResource(resource=resource)
 
-    def require_events(self, handler_id: UUID) -> None:
-        """Hold a token to the handlers that it may make events with.
+    def require_events(self, handler_id: UUID | None) -> None:
+        """Hold a token to the handlers that it may make events with; None names none.
 
         Raises:
             EventsNotAllowed: it may not make any.
@@ -85,5 +85,5 @@ class Principal:
         emit = self.token.permissions.emit_events
         if not emit.allowed:
             raise EventsNotAllowed
-        if not emit.permits(handler_id):
+        if handler_id is not None and not emit.permits(handler_id):
             raise HandlerNotAllowed(handler_id=handler_id)

@@ -12,7 +12,20 @@ from server.domain.descriptors import Descriptor
 from server.domain.events import Candidate, EventStore, MatchedAttribute
 from server.domain.faces import FaceFilter, FaceStore, Page
 from server.domain.matching import Matching, ReferenceKind, StoredReference
-from server.errors import AttributeNotFound, EventNotFound, ExternalIdNotFound, FaceNotFound, NoneOfQuery
+from server.errors import (
+    AttributeNotFound,
+    BadQuery,
+    EventNotFound,
+    ExternalIdNotFound,
+    FaceNotFound,
+    NoneOfQuery,
+)
+
+PARAMETERS = "face_ids, event_ids, attribute_ids, external_ids"
+"""What a claim is made of, by the API's names."""
+
+MOST = 1000
+"""Objects that one call is compared with; one external id may stand for any number of faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,7 @@ class Claim:
             "attribute": self.attribute_ids,
         }
         if not any(named.values()):
-            raise NoneOfQuery(allowed="face_ids, event_ids, attribute_ids, external_ids")
+            raise NoneOfQuery(allowed=PARAMETERS)
         for kind in (kind for kind, ids in named.items() if ids):
             principal.require(kind, "matching")
 
@@ -63,16 +76,21 @@ class Claims:
         """Those who are claimed, each once: faces, events, attributes, and faces by external ids.
 
         Raises:
+            BadQuery: they are too many.
             FaceNotFound, EventNotFound, AttributeNotFound, ExternalIdNotFound: one of them is not there.
             FaceHasNoAttributes, NoReferenceDescriptor, DescriptorNotFound: one of them cannot be compared with.
         """
-        face_ids = dict.fromkeys(claim.face_ids)
+        face_ids, event_ids = dict.fromkeys(claim.face_ids), dict.fromkeys(claim.event_ids)
+        attribute_ids = dict.fromkeys(claim.attribute_ids)
         named = [await self._of_external_id(owns, one) for one in dict.fromkeys(claim.external_ids)]
         others = dict.fromkeys(one for ids in named for one in ids if one not in face_ids)
+        count = sum(map(len, (face_ids, event_ids, attribute_ids, others)))
+        if count > MOST:
+            raise BadQuery(field=PARAMETERS, message=f"{count} objects are named, at most {MOST} are compared with")
         return [
             *await self._of_faces(owns, face_ids),
-            *[await self._of_event(owns, one) for one in dict.fromkeys(claim.event_ids)],
-            *[await self._of_attribute(owns, one) for one in dict.fromkeys(claim.attribute_ids)],
+            *[await self._of_event(owns, one) for one in event_ids],
+            *[await self._of_attribute(owns, one) for one in attribute_ids],
             *await self._of_faces(owns, others),
         ]
 

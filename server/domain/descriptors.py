@@ -111,6 +111,9 @@ SPECS: Specs = {
 BODY_SPECS: Specs = {spec.version: spec for spec in (_own(1101, 768), _own(1911, 512), _own(1912, 768))}
 """Body descriptors; 1911 and 1912 are for networks of the operator's own."""
 
+LAYOUTS: Specs = {**SPECS, **BODY_SPECS}
+"""Both: no version is of faces and of bodies."""
+
 
 def calibrated(specs: Specs, calibrations: Mapping[int, Calibration]) -> Specs:
     """The layouts with the calibrations that were measured for an installation; others keep theirs."""
@@ -119,16 +122,16 @@ def calibrated(specs: Specs, calibrations: Mapping[int, Calibration]) -> Specs:
     }
 
 
-def spec(version: int) -> DescriptorSpec:
+def spec(version: int, known: Specs = SPECS) -> DescriptorSpec:
     """The layout of a version.
 
     Raises:
-        UnknownDescriptorVersion: no such version.
+        UnknownDescriptorVersion: it is none of those that are known.
     """
     try:
-        return SPECS[version]
+        return known[version]
     except KeyError:
-        raise UnknownDescriptorVersion(version=version, known=", ".join(map(str, SPECS))) from None
+        raise UnknownDescriptorVersion(version=version, known=", ".join(map(str, known))) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +142,15 @@ class Descriptor:
     data: bytes
 
     @classmethod
-    def raw(cls, version: int, data: bytes) -> Descriptor:
-        """Take a raw vector.
+    def raw(cls, version: int, data: bytes, known: Specs = SPECS) -> Descriptor:
+        """Take a raw vector of one of the versions that are known.
 
         Raises:
             UnknownDescriptorVersion: no such version.
             WrongDescriptorLength: the version has another length.
             BadSdkDescriptor: an element is not a finite number.
         """
-        layout = spec(version)
+        layout = spec(version, known)
         if len(data) != layout.byte_length:
             raise WrongDescriptorLength(version=version, length=len(data), needed=layout.byte_length)
         if layout.element is Element.FLOAT16 and not _finite(data):
@@ -155,7 +158,7 @@ class Descriptor:
         return cls(version, data)
 
     @classmethod
-    def sdk(cls, data: bytes) -> Descriptor:
+    def sdk(cls, data: bytes, known: Specs = SPECS) -> Descriptor:
         """Take a self-describing SDK descriptor.
 
         Raises:
@@ -165,7 +168,7 @@ class Descriptor:
         if len(data) < len(SIGNATURE) + 4 or not data.startswith(SIGNATURE):
             raise BadSdkDescriptor(message="it does not begin with the signature and a version")
         (version,) = struct.unpack_from("<I", data, len(SIGNATURE))
-        return cls.raw(version, data[len(SIGNATURE) + 4 :])
+        return cls.raw(version, data[len(SIGNATURE) + 4 :], known)
 
     def to_sdk(self) -> bytes:
         """The descriptor with signature and version in front."""

@@ -77,7 +77,7 @@ class Operator(Enum):
     """How a column is compared.
 
     A column without a value satisfies EQ None, IN and OVERLAPS with None among their values, and of the rest NEQ, NIN
-    and NLIKE alone.
+    and NLIKE alone. NEQ and NIN are the opposites of EQ and IN: with None they ask for a value.
     """
 
     EQ = "eq"

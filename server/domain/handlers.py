@@ -61,7 +61,11 @@ class HandlerStore(Protocol):
         ...
 
     async def find(self, scope: Scope, where: HandlerFilter, page: Page) -> list[Handler]:
-        """A page of handlers, newest first; ties go by id."""
+        """A page of handlers, newest first; ties go by id.
+
+        Raises:
+            HandlerCorrupted: as for `get`, of any of them.
+        """
         ...
 
     async def count(self, scope: Scope, where: HandlerFilter) -> int:

@@ -1,45 +1,76 @@
-"""Search among the descriptors of faces: what is asked, what is found, and the ports behind it."""
+"""Search among the descriptors of faces and of events: what is asked, what is found, and the ports behind it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
-from server.domain.faces import FaceFilter
+
+_Filter = TypeVar("_Filter")
+_Filter_contra = TypeVar("_Filter_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A face that was found. `cosine` of the angle between the two descriptors, in [-1, 1]."""
+    """An object that was found. `cosine` of the angle between the two descriptors, in [-1, 1]."""
 
-    face_id: UUID
+    object_id: UUID
     cosine: float
 
 
 @dataclass(frozen=True, slots=True)
-class FaceQuery:
-    """One search: the best `limit` faces under the filters whose cosine is at least `min_cosine`."""
+class Where:
+    """What an index judges by itself; every condition that is given must hold. Lower bounds are inclusive.
+
+    Attributes:
+        account_id: of this account.
+        ids: one of these objects.
+        id_gte, id_lt: bounds of the id.
+        create_time_gte, create_time_lt: bounds of the time of creation.
+        external_ids: one of these; an empty one is that of objects without any.
+        group_id: a member of this group.
+        origin_id: comes from this.
+    """
+
+    account_id: UUID | None = None
+    ids: frozenset[UUID] | None = None
+    id_gte: UUID | None = None
+    id_lt: UUID | None = None
+    create_time_gte: datetime | None = None
+    create_time_lt: datetime | None = None
+    external_ids: frozenset[str] | None = None
+    group_id: UUID | None = None
+    origin_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[_Filter]):
+    """One search: the best `limit` objects under the conditions whose cosine is at least `min_cosine`.
+
+    Where not all conditions are the index's own, `filters` are all of them: the database then selects the ids.
+    """
 
     descriptor: Descriptor
     scope: Scope
-    where: FaceFilter
+    where: Where
     limit: int
     min_cosine: float = -1.0
+    filters: _Filter | None = None
 
 
-class FaceIndex(Protocol):
-    """Finds the nearest faces.
+class Index(Protocol[_Filter]):
+    """Finds the nearest objects of one kind.
 
     What was committed before a search began is in it, and what was deleted before it began is not: in every process.
     """
 
-    async def search(self, queries: Sequence[FaceQuery]) -> list[list[Hit]]:
-        """Exact answers, one for each query: best first, equal cosines by ascending face_id.
+    async def search(self, queries: Sequence[Query[_Filter]]) -> list[list[Hit]]:
+        """Exact answers, one for each query: best first, equal cosines by ascending id.
 
         Raises:
             Unavailable: the index cannot be brought up to date.
@@ -59,36 +90,49 @@ class Comparer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedFace:
-    """Everything that the index keeps of one face. `descriptors` are raw, by version."""
+class IndexedObject:
+    """Everything that an index keeps of a face or of an event. `descriptors` are raw, by version.
 
-    face_id: UUID
+    `group_ids` are the lists of a face, `origin_id` is the event that it came from. Events have neither.
+    """
+
+    object_id: UUID
     account_id: UUID
     create_time: datetime
     external_id: str
-    event_id: UUID | None
-    list_ids: tuple[UUID, ...]
     descriptors: tuple[Descriptor, ...]
+    group_ids: tuple[UUID, ...] = ()
+    origin_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time from `start` on and before `end`."""
+
+    start: datetime
+    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class FeedUpdate:
-    """One step of the feed: the present state of the faces that changed, and the ids of those that are gone.
+    """One step of the feed: the present state of the objects that changed, and the ids of those that are gone.
 
-    A face without any descriptor counts as gone. `reset` tells that the position was too old: everything that the
-    follower holds is to be thrown away, and all faces are to be read again with `snapshot`.
+    An object without any descriptor counts as gone. Everything that was created within `dropped` is gone too, unless it
+    is among those that changed. `reset` tells that the position was too old: everything that the follower holds is to
+    be thrown away, and all objects are to be read again with `snapshot`.
     """
 
-    changed: tuple[IndexedFace, ...]
-    gone: tuple[UUID, ...]
+    changed: tuple[IndexedObject, ...] = ()
+    gone: tuple[UUID, ...] = ()
+    dropped: tuple[Span, ...] = ()
     reset: bool = False
 
 
-class FaceFeed(Protocol):
-    """The committed changes of indexed faces, in PostgreSQL. Keeps its own position."""
+class Feed(Protocol[_Filter_contra]):
+    """The committed changes of the indexed objects of one kind, in PostgreSQL. Keeps its own position."""
 
-    def snapshot(self) -> AsyncIterator[Sequence[IndexedFace]]:
-        """All faces that have a descriptor, in batches, of one moment; the position becomes that moment."""
+    def snapshot(self) -> AsyncIterator[Sequence[IndexedObject]]:
+        """All objects that have a descriptor, in batches, of one moment; the position becomes that moment."""
         ...
 
     async def catch_up(self) -> FeedUpdate:
@@ -99,6 +143,6 @@ class FaceFeed(Protocol):
         """Return once something may have changed, or after the time."""
         ...
 
-    async def select(self, scope: Scope, where: FaceFilter) -> list[UUID]:
-        """Ids of the faces under filters that only the database knows (`user_data`)."""
+    async def select(self, scope: Scope, filters: _Filter_contra) -> Sequence[UUID]:
+        """Ids of the objects under filters of which some only the database knows."""
         ...

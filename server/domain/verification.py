@@ -17,6 +17,7 @@ from server.domain.descriptors import Descriptor
 from server.domain.detection import sample_of
 from server.domain.events import Batch, Candidate, EventStore
 from server.domain.extraction import kept
+from server.domain.generation.made import FaceExtract
 from server.domain.generation.plan import Plan
 from server.domain.generation.request import EventSource, GenerationWish
 from server.domain.generation.sources import FilteredFace, Looking, Person, SourceOutcome
@@ -26,7 +27,10 @@ from server.domain.matching import Matching
 from server.domain.samples import Sample, SampleType
 from server.domain.verifiers import VerifierPolicies
 from server.domain.vision import BasicAttributesEstimation, DetectedFace
-from server.errors import LunaError, MatchVersionMismatch
+from server.errors import LunaError, MatchVersionMismatch, UnusableRequest
+
+MOST_COMPARISONS = 100_000
+"""Pairs that one call compares: each is told with its object."""
 
 TTL_SECONDS = 300
 """How long an attribute lives where the policies do not say."""
@@ -55,18 +59,14 @@ class VerifiedFace:
 
     Attributes:
         face: what the answer shows of it; None where a descriptor was given.
-        score: of its descriptor, in [0, 1]; None where the descriptor was given.
-        basic_attributes: as they were estimated; None where they were not.
         sample_id: its sample, stored now or before; None where it is not stored.
-        attribute_id: the temporary attribute that was made of it, if any.
+        extract: what was extracted of it.
         verifications: one for each who is claimed, in their order.
     """
 
     face: DetectedFace | None
-    score: float | None
-    basic_attributes: BasicAttributesEstimation | None
     sample_id: UUID | None
-    attribute_id: UUID | None
+    extract: FaceExtract
     verifications: tuple[Verified, ...]
 
 
@@ -112,6 +112,7 @@ class Verification:
         Raises:
             MissingPermission: a token may not compare with one of the kinds, or not store what the policies store.
             FeatureOff: no installed model serves an estimation.
+            UnusableRequest: these are too many faces and too many who are claimed.
             LunaError: somebody who is claimed cannot be had (`Claims.resolve`), the only source failed, or the whole
                 call cannot be served.
         """
@@ -164,6 +165,7 @@ class Verification:
         """Every face (row) with everybody who is claimed."""
         if not faces:
             return []
+        check_pairs(len(faces), len(claimed))
         rows = await self._matching.compare(faces, [one.descriptor for one in claimed])
         return [
             tuple(
@@ -189,14 +191,14 @@ class _Keeping:
         seen = person.face
         basic = None if seen is None else seen.basic_attributes
         sample_id = self._sample(person)
-        return VerifiedFace(
-            face=person.shown_face,
-            score=None if seen is None or seen.descriptor is None else seen.descriptor.score,
+        samples = () if sample_id is None else (sample_id,)
+        extract = FaceExtract(
+            attribute_id=self._attribute(descriptor, basic, samples),
             basic_attributes=basic,
-            sample_id=sample_id,
-            attribute_id=self._attribute(descriptor, basic, sample_id),
-            verifications=verifications,
+            score=None if seen is None or seen.descriptor is None else seen.descriptor.score,
+            samples=samples,
         )
+        return VerifiedFace(person.shown_face, sample_id, extract, verifications)
 
     def batch(self) -> Batch:
         """Everything that was gathered."""
@@ -213,12 +215,11 @@ class _Keeping:
         return sample.sample_id
 
     def _attribute(
-        self, descriptor: Descriptor, basic: BasicAttributesEstimation | None, sample_id: UUID | None
+        self, descriptor: Descriptor, basic: BasicAttributesEstimation | None, samples: tuple[UUID, ...]
     ) -> UUID | None:
         policy = self._policies.attribute
         if not policy.store:
             return None
-        samples = () if sample_id is None else (sample_id,)
         content = AttributeContent(
             descriptors=(descriptor,),
             descriptor_samples=samples,
@@ -228,6 +229,20 @@ class _Keeping:
         attribute = TemporaryAttribute(uuid7(), self._account_id, self._now, content)
         self.attributes.append((attribute, policy.ttl_seconds or TTL_SECONDS))
         return attribute.attribute_id
+
+
+def check_pairs(references: int, candidates: int) -> None:
+    """Hold a comparison of every reference with every candidate to its bound.
+
+    Raises:
+        UnusableRequest: these are too many.
+    """
+    pairs = references * candidates
+    if pairs > MOST_COMPARISONS:
+        message = (
+            f"{references} x {candidates} are {pairs} comparisons, at most {MOST_COMPARISONS} are made in one call"
+        )
+        raise UnusableRequest(message=message)
 
 
 def _described(outcome: SourceOutcome) -> list[tuple[Person, Descriptor]]:

@@ -44,7 +44,7 @@
     │   ├── faces                FaceNotFound, FacesNotFound, ListNotFound, ListsNotFound, AttributeNotFound,
     │   │                        FaceHasNoAttributes, ExternalIdNotFound
     │   ├── descriptors          DescriptorNotFound, BodyDescriptorNotFound
-    │   ├── events               EventNotFound, EventsNotFound, EventExternalIdNotFound
+    │   ├── events               EventNotFound, EventsNotFound, EventExternalIdNotFound, EventTrackIdNotFound
     │   ├── tasks                TaskNotFound, TasksNotFound, TaskErrorNotFound, TaskErrorsNotFound, TaskResultGone,
     │   │                        NoTaskResultYet, NoTaskResult
     │   ├── handlers             HandlerNotFound, VerifierNotFound

@@ -23,6 +23,12 @@ class EventExternalIdNotFound(NotFound):
     code = 11057
 
 
+class EventTrackIdNotFound(NotFound):
+    """Event with track id '{track_id}' not found"""
+
+    code = 11058
+
+
 class EventIdTaken(Conflict):
     """One or more event ids exist already, including '{event_id}'"""
 

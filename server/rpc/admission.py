@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from google.protobuf.descriptor import Descriptor
-from luna.v6.images_pb2 import ImageInput
+from luna.v6.events_pb2 import StreamSource
+from luna.v6.images_pb2 import ImageInput, Source
 
 from server.errors import Busy
 from server.rpc.methods import Method
+
+BRINGS_IMAGES = frozenset(message.DESCRIPTOR.full_name for message in (ImageInput, Source, StreamSource))
+"""Messages of images: a request with a field of one of them may bring some."""
 
 RETRY_AFTER = 1
 """Seconds that a refused client is told to wait; Envoy tells the same (`gateway.edge`)."""
@@ -58,6 +62,5 @@ class Admission:
 def takes_images(request: Descriptor) -> bool:
     """True for requests that may bring images: those with a field of them."""
     return any(
-        field.message_type is not None and field.message_type.full_name == ImageInput.DESCRIPTOR.full_name
-        for field in request.fields
+        field.message_type is not None and field.message_type.full_name in BRINGS_IMAGES for field in request.fields
     )

@@ -126,10 +126,10 @@ def permit(principal: Principal, access: options_pb2.Access, request: Message) -
         principal.require_events(_handler_id(request))
 
 
-def _handler_id(request: Message) -> UUID:
-    """The handler that a request names; the nil UUID, which none has, where its text is not an id."""
+def _handler_id(request: Message) -> UUID | None:
+    """The handler that a request names; None where its text is no id, which validation then refuses."""
     text = str(getattr(request, "handler_id"))  # noqa: B009 - the option is for requests that have it
-    return UUID(text) if UUID_PATTERN.fullmatch(text) else UUID(int=0)
+    return UUID(text) if UUID_PATTERN.fullmatch(text) else None
 
 
 def _word(request: Message, name: str) -> str:

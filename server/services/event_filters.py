@@ -11,12 +11,10 @@ from uuid import UUID
 from luna.v6 import event_filters_pb2 as pb
 
 from server.domain.event_conditions import Box, Column, Condition, MetaField, MetaType, Operator, Value
+from server.domain.event_reading import DELTA, MOST_DEPTH
 from server.domain.policies import TimeBound
 from server.errors import BadBody, BadQuery, LunaError
 from server.services.rest_numbers import number_of
-
-DELTA = 0.01
-"""Half the size of a box on the map, in degrees, where none is given."""
 
 Refuse = Callable[[str, str], LunaError]
 """(field, message) -> the error."""
@@ -202,8 +200,8 @@ def meta_field(key: str, refuse: Refuse) -> tuple[MetaField, Operator]:
         BadBody, BadQuery: the key is none, or the type has no such operator.
     """
     found = _META.fullmatch(key)
-    if found is None or not all(found["path"].split(".")):
-        raise refuse(f"meta.{key}", "meta.<path>[__<operator>][:<type>] expected")
+    if found is None or not all(found["path"].split(".")) or found["path"].count(".") >= MOST_DEPTH:
+        raise refuse(f"meta.{key}", f"meta.<path>[__<operator>][:<type>] with at most {MOST_DEPTH} names expected")
     words = [one.value for one in MetaType]
     if found["type"] is not None and found["type"] not in words:
         raise refuse(f"meta.{key}", f"the type must be one of {', '.join(words)}")

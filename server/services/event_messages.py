@@ -48,7 +48,7 @@ class EventMessages:
 
     def response(self, generated: Generated, events: Sequence[pb.GeneratedEvent]) -> pb.GenerateEventsResponse:
         """What is answered: each source, the events, and the faces that were left out."""
-        left_out = [self._filtered(one) for outcome in generated.outcomes for one in outcome.filtered]
+        left_out = [self.filtered(one) for outcome in generated.outcomes for one in outcome.filtered]
         return pb.GenerateEventsResponse(
             images=[_image(one) for one in generated.outcomes],
             events=events,
@@ -70,7 +70,7 @@ class EventMessages:
             tags=record.tags,
             meta=None if record.meta is None else struct(record.meta),
             detections=[self._detection(one) for one in made.detections],
-            face_attributes=None if made.face_attributes is None else _face_attributes(made.face_attributes),
+            face_attributes=None if made.face_attributes is None else face_attributes(made.face_attributes),
             body_attributes=None if made.body_attributes is None else _body_attributes(made.body_attributes),
             matches=[event_match(one) for one in record.matches],
             face=None if made.face is None else _face(made.face),
@@ -116,7 +116,8 @@ class EventMessages:
             message.body.attributes.CopyFrom(body_estimations(replace(together.body, body_descriptor=None)))
         return message
 
-    def _filtered(self, left_out: FilteredFace) -> pb.EventFilteredFace:
+    def filtered(self, left_out: FilteredFace) -> pb.EventFilteredFace:
+        """A face that was left out, and why."""
         sample = left_out.source.is_sample
         face = face_detection(left_out.face, self._plan.thresholds, sample=sample, held_to=self._plan.checks)
         return pb.EventFilteredFace(
@@ -146,7 +147,8 @@ def _body_sample(made: MadeBody) -> pb.EventBodySample:
     )
 
 
-def _face_attributes(extract: FaceExtract) -> pb.EventFaceAttributes:
+def face_attributes(extract: FaceExtract) -> pb.EventFaceAttributes:
+    """What was extracted of a face."""
     basic = extract.basic_attributes
     return pb.EventFaceAttributes(
         attribute_id=_text(extract.attribute_id),

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
-from luna.v6 import attributes_pb2, faces_pb2, matcher_pb2_grpc
 from luna.v6 import matcher_pb2 as pb
+from luna.v6 import matcher_pb2_grpc
 
-from server.domain.descriptors import Descriptor
+from server.domain.descriptors import LAYOUTS, Descriptor
 from server.domain.matching import (
     AttributeCandidates,
     Candidates,
+    EventCandidates,
     FaceCandidates,
     Found,
     Matching,
     ReferenceKind,
     StoredReference,
 )
-from server.errors import BadBody, MissingField, NoDescriptorInXpk
+from server.errors import BadBody, LunaError, MissingField, NoDescriptorInXpk
 from server.rpc.calls import current
+from server.services.event_filters import conditions_at
+from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS, SIMILARITY
 from server.services.messages import attribute, descriptor_from, face, face_filter, optional_uuid, uuids
+from server.services.stored_events import EVENT_TARGETS, stored_event
 
 _KINDS = {
     pb.REFERENCE_TYPE_FACE: ReferenceKind.FACE,
@@ -38,22 +43,12 @@ _OBJECTS = {
     ReferenceKind.EVENT_TRACK_ID: "event",
 }
 """The kinds of objects that references name, as permissions call them."""
-SIMILARITY = "similarity"
-FACE_TARGETS = {
-    "face_id": faces_pb2.FACE_FIELD_FACE_ID,
-    "account_id": faces_pb2.FACE_FIELD_ACCOUNT_ID,
-    "event_id": faces_pb2.FACE_FIELD_EVENT_ID,
-    "user_data": faces_pb2.FACE_FIELD_USER_DATA,
-    "create_time": faces_pb2.FACE_FIELD_CREATE_TIME,
-    "external_id": faces_pb2.FACE_FIELD_EXTERNAL_ID,
-    "avatar": faces_pb2.FACE_FIELD_AVATAR,
-    "lists": faces_pb2.FACE_FIELD_LISTS,
+_TARGETS: Mapping[str, Collection[str]] = {
+    "faces": FACE_TARGETS,
+    "attributes": ATTRIBUTE_TARGETS,
+    "events": EVENT_TARGETS,
 }
-ATTRIBUTE_TARGETS = {
-    "attribute_id": attributes_pb2.ATTRIBUTE_FIELD_ATTRIBUTE_ID,
-    "account_id": attributes_pb2.ATTRIBUTE_FIELD_ACCOUNT_ID,
-    "create_time": attributes_pb2.ATTRIBUTE_FIELD_CREATE_TIME,
-}
+"""What may be asked of what is found, by the origin of the candidates."""
 
 
 class MatcherService(matcher_pb2_grpc.MatcherServicer):
@@ -67,25 +62,23 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
         """Search candidates for each reference."""
         for kind in _matched(request):
             current().principal.require(kind, "matching")
-        for position, block in enumerate(request.candidates):
-            _check_targets(block, position)
         found = await self._matching.match(
             current().principal,
             [_reference(one, f"references.{position}") for position, one in enumerate(request.references)],
-            [_candidates(block, position) for position, block in enumerate(request.candidates)],
+            [_candidates(block, f"candidates.{position}") for position, block in enumerate(request.candidates)],
             optional_uuid(request.account_id),
         )
-        return pb.MatchFacesResponse(
-            matches=[
-                pb.ReferenceMatches(
-                    reference=pb.ReferenceEcho(id=reference.id, type=reference.type),
-                    matches=[
-                        self._block(block, results) for block, results in zip(request.candidates, row, strict=True)
-                    ],
-                )
-                for reference, row in zip(request.references, found, strict=True)
-            ]
+        return pb.MatchFacesResponse(matches=self._matches(request, found))
+
+    async def MatchBodies(self, request: pb.MatchBodiesRequest, context: object) -> pb.MatchBodiesResponse:
+        """Search events for the body of each reference."""
+        found = await self._matching.match_bodies(
+            current().principal,
+            [_body_reference(one, f"references.{position}") for position, one in enumerate(request.references)],
+            [_event_candidates(block, f"candidates.{position}") for position, block in enumerate(request.candidates)],
+            optional_uuid(request.account_id),
         )
+        return pb.MatchBodiesResponse(matches=self._matches(request, found))
 
     async def MatchRaw(self, request: pb.MatchRawRequest, context: object) -> pb.MatchRawResponse:
         """Compare every reference with every candidate."""
@@ -106,13 +99,25 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
             ]
         )
 
-    def _block(self, block: pb.Candidates, results: Sequence[Found]) -> pb.CandidateMatches:
+    def _matches(
+        self, request: pb.MatchFacesRequest | pb.MatchBodiesRequest, found: Sequence[Sequence[Sequence[Found]]]
+    ) -> list[pb.ReferenceMatches]:
+        """What was found for each reference, beside what was asked."""
+        blocks: Sequence[pb.Candidates | pb.BodyCandidates] = request.candidates
+        return [
+            pb.ReferenceMatches(
+                reference=pb.ReferenceEcho(id=reference.id, type=reference.type),
+                matches=[self._block(block, results) for block, results in zip(blocks, row, strict=True)],
+            )
+            for reference, row in zip(request.references, found, strict=True)
+        ]
+
+    def _block(self, block: pb.Candidates | pb.BodyCandidates, results: Sequence[Found]) -> pb.CandidateMatches:
         targets = set(block.targets)
         message = pb.CandidateMatches(limit=block.limit, result=[self._match(one, targets) for one in results])
-        if block.WhichOneof("filters") == "attributes":
-            message.attributes.CopyFrom(block.attributes)
-        else:
-            message.faces.CopyFrom(block.faces)
+        origin = block.WhichOneof("filters")
+        if origin is not None:
+            getattr(message, origin).CopyFrom(getattr(block, origin))
         return message
 
     def _match(self, found: Found, targets: set[str]) -> pb.Match:
@@ -128,6 +133,10 @@ class MatcherService(matcher_pb2_grpc.MatcherServicer):
             fields = [ATTRIBUTE_TARGETS[name] for name in ATTRIBUTE_TARGETS if name in names]
             if fields:
                 message.attribute.CopyFrom(attribute(found.attribute, self._version, fields))
+        if found.event is not None:
+            shown = [EVENT_TARGETS[name] for name in EVENT_TARGETS if name in (targets or {"event_id"})]
+            if shown:
+                message.event.CopyFrom(stored_event(found.event, shown))
         return message
 
 
@@ -137,7 +146,7 @@ def _matched(request: pb.MatchFacesRequest) -> list[str]:
     Where there are no candidates, those of the references: asking for them tells whether they exist.
     """
     if request.candidates:
-        return ["attribute" if block.HasField("attributes") else "face" for block in request.candidates]
+        return [(block.WhichOneof("filters") or "faces").removesuffix("s") for block in request.candidates]
     return [_OBJECTS[kind] for one in request.references if (kind := _KINDS.get(one.type)) is not None]
 
 
@@ -159,33 +168,55 @@ def given_descriptor(message: pb.Reference, path: str) -> Descriptor:
     if message.type == pb.REFERENCE_TYPE_RAW_DESCRIPTOR:
         if message.data.sdk_descriptor:
             raise BadBody(field=f"{path}.data", message="a descriptor and its version are needed")
-        return descriptor_from(message.data, f"{path}.data")
+        return descriptor_from(message.data, f"{path}.data", LAYOUTS)
     if not message.data.sdk_descriptor:
         raise BadBody(field=f"{path}.data", message="the bytes themselves are needed")
     if message.type == pb.REFERENCE_TYPE_XPK_FILE:
         # the container's layout is not published: docs/compatibility.md
         raise NoDescriptorInXpk
-    return Descriptor.sdk(message.data.sdk_descriptor)
+    return Descriptor.sdk(message.data.sdk_descriptor, LAYOUTS)
 
 
-def _candidates(block: pb.Candidates, position: int) -> Candidates:
+def _body_reference(message: pb.Reference, path: str) -> StoredReference | Descriptor:
+    """A reference of bodies: an event, or a descriptor."""
+    reference = _reference(message, path)
+    if isinstance(reference, StoredReference) and _OBJECTS[reference.kind] != "event":
+        raise BadBody(field=f"{path}.type", message=f"a {reference.kind.value} has no body")
+    return reference
+
+
+def _candidates(block: pb.Candidates, path: str) -> Candidates:
     match block.WhichOneof("filters"):
         case "faces":
+            _check_targets(block, path)
             account_id = optional_uuid(block.faces.account_id)
             return FaceCandidates(face_filter(block.faces), account_id, block.limit, block.threshold)
         case "attributes":
+            _check_targets(block, path)
             ids = tuple(dict.fromkeys(uuids(block.attributes.attribute_ids)))
             account_id = optional_uuid(block.attributes.account_id)
             return AttributeCandidates(ids, account_id, block.limit, block.threshold)
         case _:
-            raise BadBody(field=f"candidates.{position}.filters", message="filters are needed")
+            return _event_candidates(block, path)
 
 
-def _check_targets(block: pb.Candidates, position: int) -> None:
-    allowed = {*(ATTRIBUTE_TARGETS if block.WhichOneof("filters") == "attributes" else FACE_TARGETS), SIMILARITY}
+def _event_candidates(block: pb.Candidates | pb.BodyCandidates, path: str) -> EventCandidates:
+    if not block.HasField("events"):
+        raise MissingField(field=f"{path}.filters")
+    _check_targets(block, path)
+
+    def refuse(field: str, message: str) -> LunaError:
+        return BadBody(field=f"{path}.filters.{field}", message=message)
+
+    conditions = conditions_at(block.events, datetime.now(UTC), refuse)
+    return EventCandidates(conditions, optional_uuid(block.events.account_id), block.limit, block.threshold)
+
+
+def _check_targets(block: pb.Candidates | pb.BodyCandidates, path: str) -> None:
+    allowed = {*_TARGETS[block.WhichOneof("filters") or "events"], SIMILARITY}
     for place, target in enumerate(block.targets):
         if target not in allowed:
             raise BadBody(
-                field=f"candidates.{position}.targets.{place}",
+                field=f"{path}.targets.{place}",
                 message=f"'{target[:64]}' is not allowed, allowed are: {', '.join(sorted(allowed))}",
             )

@@ -21,7 +21,7 @@ from server.domain.attributes import (
     Gender,
     TemporaryAttribute,
 )
-from server.domain.descriptors import SPECS, Descriptor
+from server.domain.descriptors import SPECS, Descriptor, Specs
 from server.domain.faces import Face, FaceFilter, FaceList
 from server.errors import BadBody, BadQuery, LunaError, MissingField
 
@@ -99,7 +99,7 @@ def basic_attributes_from(message: attributes_pb2.BasicAttributes, path: str) ->
     return value
 
 
-def descriptor_from(message: attributes_pb2.DescriptorInput, path: str) -> Descriptor:
+def descriptor_from(message: attributes_pb2.DescriptorInput, path: str, known: Specs = SPECS) -> Descriptor:
     """A descriptor as the caller gave it at a path, raw with its version or as an SDK descriptor.
 
     Raises:
@@ -110,12 +110,12 @@ def descriptor_from(message: attributes_pb2.DescriptorInput, path: str) -> Descr
     if message.sdk_descriptor:
         if message.descriptor or message.HasField("version"):
             raise BadBody(field=path, message="either a raw descriptor or an SDK descriptor is needed")
-        return Descriptor.sdk(message.sdk_descriptor)
+        return Descriptor.sdk(message.sdk_descriptor, known)
     if not message.descriptor:
         raise MissingField(field=f"{path}.descriptor")
     if not message.HasField("version"):
         raise MissingField(field=f"{path}.version")
-    return Descriptor.raw(message.version, message.descriptor)
+    return Descriptor.raw(message.version, message.descriptor, known)
 
 
 def wanted_version(number: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from google.protobuf import json_format
 from luna.v6 import platform_pb2 as pb
@@ -15,12 +16,22 @@ from server.version import API, VERSION
 
 
 class PlatformService(platform_pb2_grpc.PlatformServicer):
-    """The service itself."""
+    """The service itself.
 
-    def __init__(self, health: Health, engine: Engine, settings: dict[str, object]) -> None:
+    Args:
+        health: asks the parts.
+        engine: knows what can be estimated.
+        settings: as anyone may see them.
+        components: the parts that are served, by the fields of `ComponentFeatures`.
+    """
+
+    def __init__(
+        self, health: Health, engine: Engine, settings: dict[str, object], components: Collection[str]
+    ) -> None:
         self._health = health
         self._engine = engine
         self._settings = settings
+        self._components = components
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: object) -> pb.GetVersionResponse:
         """The version of every part; all parts are one program."""
@@ -57,5 +68,5 @@ class PlatformService(platform_pb2_grpc.PlatformServicer):
         return pb.GetFeaturesResponse(
             license=True,
             estimations=estimations,
-            components=pb.ComponentFeatures(image_store=True, index_module=True),
+            components=pb.ComponentFeatures(**dict.fromkeys(self._components, True)),
         )

@@ -12,7 +12,7 @@ from luna.v6 import events_pb2 as pb
 
 from server.domain.events import Candidate, EventMatch, EventRecord, Facts, Location, MatchedAttribute, RecordDetection
 from server.services.estimations import BODY_GENDERS, EMOTIONS, LIVENESS_STATES, MASK_STATES, PRESENCES, rect
-from server.services.matcher import ATTRIBUTE_TARGETS, FACE_TARGETS
+from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS
 from server.services.messages import ETHNICITIES, GENDER_OF, face, keep_targets, texts, timestamp, word_of
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def stored_event(record: EventRecord, targets: Sequence[pb.EventField.ValueType]
 def event_match(match: EventMatch) -> pb.EventMatch:
     """What came of one comparison, with the fields that its policy tells."""
     return pb.EventMatch(
-        label=match.label, candidates=[_candidate(one, frozenset(match.targets)) for one in match.candidates]
+        label=match.label, candidates=[event_candidate(one, frozenset(match.targets)) for one in match.candidates]
     )
 
 
@@ -89,7 +89,7 @@ def struct(members: Mapping[str, object]) -> Struct:
     return message
 
 
-def _candidate(candidate: Candidate, targets: frozenset[str]) -> pb.EventCandidate:
+def event_candidate(candidate: Candidate, targets: frozenset[str] = frozenset()) -> pb.EventCandidate:
     """One who was found. The similarity is told whatever the targets are (source: contract, event_match_candidate)."""
     message = pb.EventCandidate(similarity=candidate.similarity)
     if candidate.face is not None and (wanted := _chosen(FACE_TARGETS, targets)):

@@ -12,18 +12,17 @@ from luna.v6 import verifiers_pb2 as pb
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
 from server.domain.faces import Page
-from server.domain.generation.plan import Plan
 from server.domain.ids import uuid7
 from server.domain.liveness import LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.policy_rules import check
-from server.domain.verification import Verification
+from server.domain.verification import Verification, check_pairs
 from server.domain.verifiers import Verifier, VerifierPolicies, VerifierStore
 from server.errors import VerifierNotFound
 from server.rpc.calls import current
 from server.services.matcher import given_descriptor
 from server.services.messages import optional_uuid, timestamp
-from server.services.verifications import verified_image, wish_from
+from server.services.verifications import VerificationMessages, wish_from
 from server.services.verifier_policies import verifier_policies, verifier_policies_from
 
 
@@ -85,6 +84,7 @@ class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
     async def VerifyRaw(self, request: pb.VerifyRawRequest, context: object) -> pb.VerifyRawResponse:
         """Compare every reference with every candidate."""
         verifier = await self._one(current().principal.writes, request.verifier_id)
+        check_pairs(len(request.references), len(request.candidates))
         rows = await self._matching.compare(
             _descriptors(request.references, "references"), _descriptors(request.candidates, "candidates")
         )
@@ -112,8 +112,8 @@ class VerifiersService(verifiers_pb2_grpc.VerifiersServicer):
         principal = current().principal
         verifier = await self._one(principal.writes, request.verifier_id)
         found = await self._verification.perform(principal, verifier.policies, wish_from(request))
-        plan = Plan.of(verifier.policies.of_faces)
-        return pb.PerformVerificationResponse(images=[verified_image(one, plan) for one in found])
+        messages = VerificationMessages(verifier.policies)
+        return pb.PerformVerificationResponse(images=[messages.image(one) for one in found])
 
     def _policies(self, message: pb.VerifierPolicies) -> VerifierPolicies:
         policies = verifier_policies_from(message, self._liveness)

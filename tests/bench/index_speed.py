@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from engines.index.faces import IndexedFaces
+from engines.index.shelves import Shelves
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor, Element, spec
-from server.domain.faces import FaceFilter
-from server.domain.search import FaceQuery, IndexedFace
+from server.domain.search import IndexedObject, Query, Where
 
 ACCOUNT = UUID(int=1)
 SMALL, LARGE = UUID(int=2), UUID(int=3)
@@ -76,19 +75,18 @@ class Timing:
         return cls(float(np.median(taken)), float(np.percentile(taken, 99)))
 
 
-def load(descriptors: Sequence[Descriptor]) -> IndexedFaces:
+def load(descriptors: Sequence[Descriptor]) -> Shelves:
     """An index of faces, some in a list of 1 %, some in one of 49 %."""
     dice = random.Random(1)
-    index = IndexedFaces()
+    index = Shelves()
     for start in range(0, len(descriptors), 1000):
         faces = []
         for number, descriptor in enumerate(descriptors[start : start + 1000], start):
             lists = [one for one, share in ((SMALL, 0.01), (LARGE, 0.49)) if dice.random() < share]
             created = START + timedelta(seconds=number)
-            faces.append(
-                IndexedFace(UUID(int=dice.getrandbits(128)), ACCOUNT, created, "", None, tuple(lists), (descriptor,))
-            )
-        index.apply(faces, ())
+            face_id = UUID(int=dice.getrandbits(128))
+            faces.append(IndexedObject(face_id, ACCOUNT, created, "", (descriptor,), tuple(lists)))
+        index.apply(faces)
     return index
 
 
@@ -122,17 +120,17 @@ def measure(version: int, faces: int, times: int, limit: int, table: Table, load
     grown = psutil.Process().memory_info().rss - before
     loads.add_row(str(version), f"{seconds:.2f}", f"{index.byte_size / faces:.0f}", f"{grown / faces:.0f}")
     dice = random.Random(2)
-    everyone = FaceFilter()
+    everyone = Where()
     for name, where, together in (
         ("no filter", everyone, 1),
-        ("list of 1 %", FaceFilter(list_id=SMALL), 1),
-        ("list of 49 %", FaceFilter(list_id=LARGE), 1),
+        ("list of 1 %", Where(group_id=SMALL), 1),
+        ("list of 49 %", Where(group_id=LARGE), 1),
         (f"batch of {BATCH}", everyone, BATCH),
     ):
 
-        def ask(where: FaceFilter = where, together: int = together) -> None:
+        def ask(where: Where = where, together: int = together) -> None:
             asked = dice.choices(descriptors, k=together)
-            index.search([FaceQuery(one, Scope(ACCOUNT), where, limit) for one in asked])
+            index.search([Query(one, Scope(ACCOUNT), where, limit) for one in asked])
 
         timing = Timing.of(ask, times if together == 1 else max(10, times // 10))
         figures = (timing.median, timing.p99, timing.median / together)

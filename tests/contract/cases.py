@@ -1,14 +1,8 @@
-"""For each operation: how a valid call is made, how the same is asked by gRPC, and how its effect is seen.
-
-A recipe makes its call anew each time, with fresh objects where the call uses them up, so that it can be changed in
-one place by a test and sent often.
-"""
+"""The recipes of all operations, by their ids in the contract; those of the core are here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import Message
 from luna.v6 import accounts_pb2 as accounts
@@ -26,9 +20,12 @@ from luna.v6 import samples_pb2 as samples
 from luna.v6 import sdk_pb2 as sdk
 from luna.v6 import tokens_pb2 as tokens
 
+from tests.contract.recipes import FRESH, Made, Recipe, body_of, new, path_of, query_of
 from tests.contract.rest import Answer, Call
+from tests.contract.spoken import into
 from tests.contract.valid import (
     account_body,
+    bodies_body,
     content,
     face_body,
     face_request,
@@ -39,53 +36,14 @@ from tests.contract.valid import (
     references,
     token_fields,
 )
+from tests.contract.workflow_cases import EVENTS, HANDLERS, VERIFIERS
 from tests.contract.world import PDF, World, token_body
 
-FRESH = frozenset(
-    {
-        "face_id", "attribute_id", "sample_id", "list_id", "account_id", "token_id", "image_id", "object_id", "url",
-        "token", "execution_time",
-    }
-)  # fmt: skip
-"""Members that two equal creations differ in."""
-NOTHING: frozenset[str] = frozenset()
 ESTIMATED = (
     *("detect_face", "estimate_head_pose", "estimate_landmarks5", "estimate_quality", "estimate_face_warp"),
     "aggregate_attributes",
 )
 """What is asked of the sdk resource: all that the default pack serves. The descriptor is asked for by default."""
-
-Made = Mapping[str, Any]
-"""The answer of a creation, as an object of JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to call one operation.
-
-    `rpc` is its method in gRPC and `native` makes the request of it from the call. `part` is the field that REST
-    answers with alone, `fresh` names what two equal calls answer differently. `effect` reads what a call has changed:
-    from the call and its answer, or from nothing where REST answers nothing.
-    """
-
-    call: Callable[[World], Call]
-    rpc: str
-    native: Callable[[Call], Message]
-    part: str = ""
-    fresh: frozenset[str] = NOTHING
-    effect: Callable[[World, Call, Made], Sequence[Answer]] | None = None
-
-
-def _query(call: Call, name: str) -> str:
-    return dict(call.query).get(name, "")
-
-
-def _body(call: Call) -> Any:
-    return call.body
-
-
-def _path(call: Call) -> Mapping[str, Any]:
-    return call.path
 
 
 def _sample_type(call: Call) -> samples.SampleType.ValueType:
@@ -99,7 +57,7 @@ def _face(world: World, face_id: str) -> list[Answer]:
 
 
 def _list_faces_effect(world: World, call: Call, _: Made) -> Sequence[Answer]:
-    return [world.get(f"/6/faces/{face_id}") for face_id in _body(call)["face_ids"]]
+    return [world.get(f"/6/faces/{face_id}") for face_id in body_of(call)["face_ids"]]
 
 
 def _sample_recipes() -> dict[str, Recipe]:
@@ -134,11 +92,6 @@ def _sample_recipes() -> dict[str, Recipe]:
     return found
 
 
-def _new(name: str, make: Callable[[World], str]) -> Callable[[World], Call]:
-    """A call on a fresh object."""
-    return lambda world: Call({name: make(world)}, account=world.owner)
-
-
 RECIPES: Mapping[str, Recipe] = {
     "get_version": Recipe(lambda _: Call(), "Platform/GetVersion", lambda _: platform.GetVersionRequest()),
     "get_health": Recipe(
@@ -153,7 +106,7 @@ RECIPES: Mapping[str, Recipe] = {
         lambda world: Call(body=account_body(world)),
         "Accounts/CreateAccount",
         lambda call: accounts.CreateAccountRequest(
-            **{**_body(call), "account_type": accounts.ACCOUNT_TYPE_ADVANCED_USER}
+            **{**body_of(call), "account_type": accounts.ACCOUNT_TYPE_ADVANCED_USER}
         ),
         fresh=FRESH,
     ),
@@ -163,19 +116,19 @@ RECIPES: Mapping[str, Recipe] = {
     "patch_account": Recipe(
         lambda world: Call(body={"description": "changed"}, account=world.new_account()),
         "Accounts/UpdateAccount",
-        lambda call: accounts.UpdateAccountRequest(**_body(call)),
+        lambda call: accounts.UpdateAccountRequest(**body_of(call)),
     ),
     "create_token": Recipe(
         lambda world: Call(body=token_body(), account=world.owner),
         "Tokens/CreateToken",
-        lambda call: tokens.CreateTokenRequest(**token_fields(_body(call))),
+        lambda call: tokens.CreateTokenRequest(**token_fields(body_of(call))),
         fresh=FRESH,
         effect=lambda world, _, made: [world.get(f"/6/tokens/{made['token_id']}")],
     ),
     "get_tokens": Recipe(
         lambda world: Call(query=(("create_time__lt", world.tokens_before),), account=world.owner),
         "Tokens/ListTokens",
-        lambda call: tokens.ListTokensRequest(create_time_lt=moment(_query(call, "create_time__lt"))),
+        lambda call: tokens.ListTokensRequest(create_time_lt=moment(query_of(call, "create_time__lt"))),
     ),
     "replace_token": Recipe(
         lambda world: Call(
@@ -184,25 +137,25 @@ RECIPES: Mapping[str, Recipe] = {
             account=world.owner,
         ),
         "Tokens/ReplaceToken",
-        lambda call: tokens.ReplaceTokenRequest(**_path(call), **token_fields(_body(call))),
+        lambda call: tokens.ReplaceTokenRequest(**path_of(call), **token_fields(body_of(call))),
         fresh=FRESH,
         effect=lambda world, call, _: [world.get(f"/6/tokens/{call.path['token_id']}")],
     ),
     "get_token": Recipe(
         lambda world: Call({"token_id": world.token_id}, account=world.owner),
         "Tokens/GetToken",
-        lambda call: tokens.GetTokenRequest(**_path(call)),
+        lambda call: tokens.GetTokenRequest(**path_of(call)),
     ),
     "delete_token": Recipe(
-        _new("token_id", lambda world: world.new_token()),
+        new("token_id", lambda world: world.new_token()),
         "Tokens/DeleteToken",
-        lambda call: tokens.DeleteTokenRequest(**_path(call)),
+        lambda call: tokens.DeleteTokenRequest(**path_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/tokens/{call.path['token_id']}")],
     ),
     "verify_credentials": Recipe(
         lambda world: Call(body={"login": world.owner.login, "password": world.owner.password}),
         "Credentials/VerifyCredentials",
-        lambda call: tokens.VerifyCredentialsRequest(**_body(call)),
+        lambda call: tokens.VerifyCredentialsRequest(**body_of(call)),
     ),
     "create_image": Recipe(
         lambda world: Call(
@@ -219,17 +172,17 @@ RECIPES: Mapping[str, Recipe] = {
     "get_image": Recipe(
         lambda world: Call({"image_id": world.image_id}, account=world.owner),
         "Images/GetImage",
-        lambda call: blobs.GetImageRequest(**_path(call)),
+        lambda call: blobs.GetImageRequest(**path_of(call)),
     ),
     "head_image": Recipe(
         lambda world: Call({"image_id": world.image_id}, account=world.owner),
         "Images/GetImage",
-        lambda call: blobs.GetImageRequest(**_path(call)),
+        lambda call: blobs.GetImageRequest(**path_of(call)),
     ),
     "delete_image": Recipe(
-        _new("image_id", lambda world: world.new_image()),
+        new("image_id", lambda world: world.new_image()),
         "Images/DeleteImage",
-        lambda call: blobs.DeleteImageRequest(**_path(call)),
+        lambda call: blobs.DeleteImageRequest(**path_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/images/{call.path['image_id']}")],
     ),
     "create_object": Recipe(
@@ -242,17 +195,17 @@ RECIPES: Mapping[str, Recipe] = {
     "get_object": Recipe(
         lambda world: Call({"object_id": world.object_id}, account=world.owner),
         "Objects/GetObject",
-        lambda call: blobs.GetObjectRequest(**_path(call)),
+        lambda call: blobs.GetObjectRequest(**path_of(call)),
     ),
     "head_object": Recipe(
         lambda world: Call({"object_id": world.object_id}, account=world.owner),
         "Objects/GetObject",
-        lambda call: blobs.GetObjectRequest(**_path(call)),
+        lambda call: blobs.GetObjectRequest(**path_of(call)),
     ),
     "delete_object": Recipe(
-        _new("object_id", lambda world: world.new_object()),
+        new("object_id", lambda world: world.new_object()),
         "Objects/DeleteObject",
-        lambda call: blobs.DeleteObjectRequest(**_path(call)),
+        lambda call: blobs.DeleteObjectRequest(**path_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/objects/{call.path['object_id']}")],
     ),
     "get_openapi": Recipe(
@@ -304,65 +257,65 @@ RECIPES: Mapping[str, Recipe] = {
     "extract_attributes": Recipe(
         lambda world: Call(body=[world.sample_id], account=world.owner),
         "Attributes/ExtractAttributes",
-        lambda call: attributes.ExtractAttributesRequest(sample_ids=_body(call)),
+        lambda call: attributes.ExtractAttributesRequest(sample_ids=body_of(call)),
         part="attributes",
         fresh=FRESH,
     ),
     "create_attribute": Recipe(
         lambda world: Call(body=world.attribute_body(), account=world.owner),
         "Attributes/CreateAttribute",
-        lambda call: attributes.CreateAttributeRequest(**content(_body(call))),
+        lambda call: attributes.CreateAttributeRequest(**content(body_of(call))),
         fresh=FRESH,
         effect=lambda world, _, made: [world.get(f"/6/attributes/{made['attribute_id']}")],
     ),
     "get_attributes": Recipe(
         lambda world: Call(query=(("attribute_ids", world.attribute_id),), account=world.owner),
         "Attributes/ListAttributes",
-        lambda call: attributes.ListAttributesRequest(attribute_ids=[_query(call, "attribute_ids")]),
+        lambda call: attributes.ListAttributesRequest(attribute_ids=[query_of(call, "attribute_ids")]),
     ),
     "get_attribute": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttribute",
-        lambda call: attributes.GetAttributeRequest(**_path(call)),
+        lambda call: attributes.GetAttributeRequest(**path_of(call)),
     ),
     "head_attribute": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttribute",
-        lambda call: attributes.GetAttributeRequest(**_path(call)),
+        lambda call: attributes.GetAttributeRequest(**path_of(call)),
     ),
     "delete_attribute": Recipe(
-        _new("attribute_id", lambda world: world.new_attribute()),
+        new("attribute_id", lambda world: world.new_attribute()),
         "Attributes/DeleteAttribute",
-        lambda call: attributes.DeleteAttributeRequest(**_path(call)),
+        lambda call: attributes.DeleteAttributeRequest(**path_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/attributes/{call.path['attribute_id']}")],
     ),
     "get_attribute_samples": Recipe(
         lambda world: Call({"attribute_id": world.attribute_id}, account=world.owner),
         "Attributes/GetAttributeSamples",
-        lambda call: attributes.GetAttributeSamplesRequest(**_path(call)),
+        lambda call: attributes.GetAttributeSamplesRequest(**path_of(call)),
     ),
     "create_face": Recipe(
         lambda world: Call(body=face_body(world), account=world.owner),
         "Faces/CreateFace",
-        lambda call: face_request(_body(call)),
+        lambda call: face_request(body_of(call)),
         fresh=FRESH,
         effect=lambda world, _, made: _face(world, made["face_id"]),
     ),
     "get_faces": Recipe(
         lambda world: Call(query=(("face_ids", f"{world.face_id},{world.lonely_id}"),), account=world.owner),
         "Faces/ListFaces",
-        lambda call: faces.ListFacesRequest(face_ids=_query(call, "face_ids").split(",")),
+        lambda call: faces.ListFacesRequest(face_ids=query_of(call, "face_ids").split(",")),
     ),
     "delete_faces": Recipe(
         lambda world: Call(body={"face_ids": [world.new_face(), world.new_face(None)]}, account=world.owner),
         "Faces/DeleteFaces",
-        lambda call: faces.DeleteFacesRequest(**_body(call)),
+        lambda call: faces.DeleteFacesRequest(**body_of(call)),
         effect=_list_faces_effect,
     ),
     "count_faces": Recipe(
         lambda world: Call(query=(("face_ids", f"{world.face_id},{world.lonely_id}"),), account=world.owner),
         "Faces/CountFaces",
-        lambda call: faces.CountFacesRequest(face_ids=_query(call, "face_ids").split(",")),
+        lambda call: faces.CountFacesRequest(face_ids=query_of(call, "face_ids").split(",")),
     ),
     "count_faces_with_attributes": Recipe(
         lambda world: Call(account=world.owner),
@@ -372,12 +325,12 @@ RECIPES: Mapping[str, Recipe] = {
     "get_face": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFace",
-        lambda call: faces.GetFaceRequest(**_path(call)),
+        lambda call: faces.GetFaceRequest(**path_of(call)),
     ),
     "head_face": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFace",
-        lambda call: faces.GetFaceRequest(**_path(call)),
+        lambda call: faces.GetFaceRequest(**path_of(call)),
     ),
     "patch_face": Recipe(
         lambda world: Call(
@@ -386,82 +339,82 @@ RECIPES: Mapping[str, Recipe] = {
             account=world.owner,
         ),
         "Faces/UpdateFace",
-        lambda call: faces.UpdateFaceRequest(**_path(call), **{**_body(call), "event_id": ""}),
+        lambda call: faces.UpdateFaceRequest(**path_of(call), **{**body_of(call), "event_id": ""}),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "delete_face": Recipe(
-        _new("face_id", lambda world: world.new_face()),
+        new("face_id", lambda world: world.new_face()),
         "Faces/DeleteFace",
-        lambda call: faces.DeleteFaceRequest(**_path(call)),
+        lambda call: faces.DeleteFaceRequest(**path_of(call)),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "put_face_attribute": Recipe(
         lambda world: Call({"face_id": world.new_face(None)}, body=world.attribute_body(), account=world.owner),
         "Faces/SetFaceAttribute",
         lambda call: faces.SetFaceAttributeRequest(
-            **_path(call), attribute=faces.FaceAttributeInput(**content(_body(call)))
+            **path_of(call), attribute=faces.FaceAttributeInput(**content(body_of(call)))
         ),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "get_face_attribute": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFaceAttribute",
-        lambda call: faces.GetFaceAttributeRequest(**_path(call)),
+        lambda call: faces.GetFaceAttributeRequest(**path_of(call)),
     ),
     "delete_face_attribute": Recipe(
-        _new("face_id", lambda world: world.new_face()),
+        new("face_id", lambda world: world.new_face()),
         "Faces/DeleteFaceAttribute",
-        lambda call: faces.DeleteFaceAttributeRequest(**_path(call)),
+        lambda call: faces.DeleteFaceAttributeRequest(**path_of(call)),
         effect=lambda world, call, _: _face(world, call.path["face_id"]),
     ),
     "get_face_attribute_samples": Recipe(
         lambda world: Call({"face_id": world.face_id}, account=world.owner),
         "Faces/GetFaceAttributeSamples",
-        lambda call: faces.GetFaceAttributeSamplesRequest(**_path(call)),
+        lambda call: faces.GetFaceAttributeSamplesRequest(**path_of(call)),
     ),
     "create_list": Recipe(
         lambda world: Call(body={"user_data": "new"}, account=world.owner),
         "Lists/CreateList",
-        lambda call: lists.CreateListRequest(**_body(call)),
+        lambda call: lists.CreateListRequest(**body_of(call)),
         fresh=FRESH,
         effect=lambda world, _, made: [world.get(f"/6/lists/{made['list_id']}")],
     ),
     "get_lists": Recipe(
         lambda world: Call(query=(("list_ids", world.list_id),), account=world.owner),
         "Lists/ListLists",
-        lambda call: lists.ListListsRequest(list_ids=[_query(call, "list_ids")]),
+        lambda call: lists.ListListsRequest(list_ids=[query_of(call, "list_ids")]),
     ),
     "delete_lists": Recipe(
         lambda world: Call(body={"list_ids": [world.new_list(), world.new_list()]}, account=world.owner),
         "Lists/DeleteLists",
-        lambda call: lists.DeleteListsRequest(**_body(call)),
-        effect=lambda world, call, _: [world.get(f"/6/lists/{one}") for one in _body(call)["list_ids"]],
+        lambda call: lists.DeleteListsRequest(**body_of(call)),
+        effect=lambda world, call, _: [world.get(f"/6/lists/{one}") for one in body_of(call)["list_ids"]],
     ),
     "count_lists": Recipe(
         lambda world: Call(query=(("list_ids", world.list_id),), account=world.owner),
         "Lists/CountLists",
-        lambda call: lists.CountListsRequest(list_ids=[_query(call, "list_ids")]),
+        lambda call: lists.CountListsRequest(list_ids=[query_of(call, "list_ids")]),
     ),
     "get_list": Recipe(
         lambda world: Call({"list_id": world.list_id}, account=world.owner),
         "Lists/GetList",
-        lambda call: lists.GetListRequest(**_path(call)),
+        lambda call: lists.GetListRequest(**path_of(call)),
     ),
     "head_list": Recipe(
         lambda world: Call({"list_id": world.list_id}, account=world.owner),
         "Lists/GetList",
-        lambda call: lists.GetListRequest(**_path(call)),
+        lambda call: lists.GetListRequest(**path_of(call)),
     ),
     "update_list": Recipe(
         lambda world: Call({"list_id": world.new_list()}, body={"user_data": "changed"}, account=world.owner),
         "Lists/UpdateList",
-        lambda call: lists.UpdateListRequest(**_path(call), **_body(call)),
+        lambda call: lists.UpdateListRequest(**path_of(call), **body_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
     ),
     "delete_list": Recipe(
-        _new("list_id", lambda world: world.new_list()),
+        new("list_id", lambda world: world.new_list()),
         "Lists/DeleteList",
-        lambda call: lists.DeleteListRequest(**_path(call)),
+        lambda call: lists.DeleteListRequest(**path_of(call)),
         effect=lambda world, call, _: [world.get(f"/6/lists/{call.path['list_id']}")],
     ),
     "attach_detach_faces": Recipe(
@@ -472,22 +425,34 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         "Lists/UpdateListFaces",
         lambda call: lists.UpdateListFacesRequest(
-            **_path(call), action=lists.LIST_ACTION_ATTACH, face_ids=_body(call)["face_ids"]
+            **path_of(call), action=lists.LIST_ACTION_ATTACH, face_ids=body_of(call)["face_ids"]
         ),
         effect=_list_faces_effect,
     ),
     "match_faces": Recipe(
         lambda world: Call(body=match_body(world), account=world.owner),
         "Matcher/MatchFaces",
-        lambda call: match_request(_body(call)),
+        lambda call: match_request(body_of(call)),
+        part="matches",
+    ),
+    "match_bodies": Recipe(
+        lambda world: Call(body=bodies_body(world), account=world.owner),
+        "Matcher/MatchBodies",
+        lambda call: matcher.MatchBodiesRequest(
+            references=references(body_of(call)["references"]),
+            candidates=[into(matcher.BodyCandidates(), one) for one in body_of(call)["candidates"]],
+        ),
         part="matches",
     ),
     "match_raw": Recipe(
         lambda world: Call(body=raw_body(world), account=world.owner),
         "Matcher/MatchRaw",
         lambda call: matcher.MatchRawRequest(
-            references=references(_body(call)["references"]), candidates=references(_body(call)["candidates"])
+            references=references(body_of(call)["references"]), candidates=references(body_of(call)["candidates"])
         ),
     ),
+    **HANDLERS,
+    **EVENTS,
+    **VERIFIERS,
 }
 """A recipe for every operation, by its id in the contract."""

@@ -12,12 +12,15 @@ from google.protobuf.message import Message
 from luna import options_pb2
 from luna.v6 import lists_pb2 as lists
 from luna.v6 import matcher_pb2 as matcher
+from luna.v6 import verifiers_pb2 as verifiers
 
 from server.application import SERVICES
-from tests.contract.cases import RECIPES, Recipe
+from server.rpc.methods import unary
+from tests.contract.cases import RECIPES
 from tests.contract.contract import Contract
 from tests.contract.native import descriptor
 from tests.contract.operations import Operation
+from tests.contract.recipes import Recipe
 from tests.contract.rest import Call
 from tests.contract.valid import match_body
 from tests.contract.world import World, token_body
@@ -25,6 +28,10 @@ from tests.contract.world import World, token_body
 Need = tuple[str, str]
 """Kind of object and action; for a part of the service "resources" and its name."""
 Grants = frozenset[Need]
+EMIT: Need = ("emit_events", "allowed")
+"""That a token may make events."""
+OWN_ONLY = frozenset({"Verifiers/VerifyRaw"})
+"""Methods that change nothing, and yet work by what is the caller's own alone."""
 
 _VERBS = {"get": "GET", "put": "PUT", "post": "POST", "delete": "DELETE", "patch": "PATCH"}
 
@@ -39,7 +46,8 @@ def _declared(rpc: str, request: Message) -> Grants:
     """What `luna.access` asks of a token for a request."""
     access = access_of(rpc)
     found = {(one.object, one.action) for one in access.permissions if _applies(one, request)}
-    return frozenset(found | ({("resources", access.resource)} if access.resource else set()))
+    found |= {("resources", access.resource)} if access.resource else set()
+    return frozenset(found | ({EMIT} if access.emit_events else set()))
 
 
 def _applies(permission: options_pb2.Permission, request: Message) -> bool:
@@ -63,6 +71,16 @@ def _with_faces(request: Message) -> Grants:
     return faces if request.with_faces else frozenset()
 
 
+def _by_ids(request: Message) -> Grants:
+    assert isinstance(request, verifiers.PerformVerificationRequest)
+    given = {
+        "face": [*request.face_ids, *request.external_ids],
+        "event": request.event_ids,
+        "attribute": request.attribute_ids,
+    }
+    return frozenset((kind, "matching") for kind, ids in given.items() if ids)
+
+
 PAGES = {"{page=**}": "errors.html"}
 """Variables of paths that stand for the rest of it, and a value of each."""
 MORE: Mapping[str, Callable[[Message], Grants]] = {
@@ -70,6 +88,7 @@ MORE: Mapping[str, Callable[[Message], Grants]] = {
     "Matcher/MatchRaw": lambda _: frozenset(),
     "Lists/DeleteList": _with_faces,
     "Lists/DeleteLists": _with_faces,
+    "Verifiers/PerformVerification": _by_ids,
 }
 """What methods ask of a token beside their `luna.access`, by what is in the request."""
 
@@ -101,8 +120,8 @@ class Row:
 
     @property
     def reads(self) -> bool:
-        """True where nothing is changed."""
-        return not self.access.changes
+        """True where nothing is changed, and what others have is looked at."""
+        return not self.access.changes and self.rpc not in OWN_ONLY
 
 
 def _bodies(one: Recipe, has_id: bool) -> Recipe:
@@ -166,8 +185,8 @@ VARIANTS: Mapping[tuple[str, str], Recipe] = {
 
 
 def methods() -> Mapping[str, MethodDescriptor]:
-    """Every method that is served, by its name: "Faces/GetFace"."""
-    return {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in service.methods}
+    """Every method that is served and is no stream, by its name: "Faces/GetFace"."""
+    return {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in unary(service)}
 
 
 def addresses(method: MethodDescriptor) -> Iterator[tuple[str, str]]:

@@ -43,6 +43,9 @@ NUMBERS = {
     "ETHNICITY_ASIAN": 3,
     "ETHNICITY_CAUCASIAN": 4,
     **{f"LIVENESS_STATE_{word}": number for number, word in enumerate(("SPOOF", "REAL", "UNKNOWN"))},
+    **{f"MULTIFACE_POLICY_{word}": number for number, word in enumerate(("NOT_ALLOWED", "ALLOWED", "BEST"))},
+    **{f"MASK_STATE_{word}": number for number, word in enumerate(("MISSING", "MEDICAL_MASK", "OCCLUDED"), start=1)},
+    **{f"HANDLER_TYPE_{word}": number for number, word in enumerate(("STATIC", "DYNAMIC", "LAMBDA"))},
     **{f"BODY_GENDER_{word}": number for number, word in enumerate(("FEMALE", "MALE", "UNKNOWN"))},
     **{f"PRESENCE_{word}": number for number, word in enumerate(("ABSENT", "PRESENT", "UNKNOWN"))},
 }
@@ -147,10 +150,11 @@ def _of_objects(rest: Mapping[str, object], native: dict[str, object], path: str
     for name, value in rest.items():
         if name == "origin":
             continue
-        key = str(cast("Mapping[str, object]", value)["origin"]) if name == "filters" else _native_name(name, native)
+        union = name in {"filters", "candidates"} and isinstance(value, dict) and "origin" in value
+        key = str(cast("Mapping[str, object]", value)["origin"]) if union else _native_name(name, native)
         other = left.pop(key, None)
-        if name in fresh:
-            if (value is None) != (other is None):
+        if name in fresh and not isinstance(value, dict):
+            if (value is None) != (other is None or other == ""):
                 found.append(f"{path}.{name}: {value!r} and {other!r}")
         elif value is None:
             found += [f"{path}.{name}: null and {other!r}"] if other else []
@@ -167,7 +171,7 @@ def _native_name(name: str, native: Mapping[str, object]) -> str:
         return name
     if name in VERSIONS or name.startswith("luna-"):
         return VERSIONS.get(name, name.removeprefix("luna-"))
-    return re.sub(r"__(lt|gte|eq)$", r"_\1", name)
+    return re.sub(r"__(lt|lte|gte|eq)$", r"_\1", name)
 
 
 def _same(rest: object, native: object) -> bool:

@@ -1,8 +1,8 @@
 """The second notation of the contract, that of `api/operations-workflows.yaml`, as schemas.
 
 {type, format, enum, min, max, minItems, maxItems, maxLength, pattern, required, nullable, properties, items, one_of,
-ref}, where any value may be {value: ..., source: ...}; a mapping without these is an object's members. Marks of origin and
-remarks (source, note, unsure, ...) are no members. What is said in words alone stays `any`.
+ref} states a value, and any part of it may be {value: ..., source: ...}. A mapping without these is the members of an
+object; marks of origin and remarks (source, note, unsure, ...) are none. What is said in words alone stays `any`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _SENTENCES: Mapping[str, Schema] = {
 }
 """What is said in a few fixed words."""
 _RANGES = re.compile(r"(\d+)\.\.(\d+)")
+_FILTERS = {"reference_filters", "complex_filters"}
+"""Objects whose members are conditions: there is none where one is absent."""
 _SUBSET = {"members appear only when the policy asked for them"}
 """Notes by which every member of an object is optional."""
 
@@ -52,9 +54,11 @@ class Notes:
         if not isinstance(value, Mapping):
             return ANY
         given = cast("Notation", value)
-        if given.keys() >= {"value"} and "value" in given and not STATED & given.keys():
+        stated = STATED & given.keys()
+        if "value" in given and all(name == "value" or _ABOUT.fullmatch(str(name)) for name in given):
             return self.read(given["value"])
-        if not STATED & given.keys():
+        # what has an id has a type as a member
+        if not stated or {"id", "type"} <= given.keys():
             return _marked(self._object(given), given)
         return _marked(self._stated(given), given)
 
@@ -64,7 +68,8 @@ class Notes:
             return ANY
         self._open.add(name)
         try:
-            return self.read(self._named[name])
+            found = self.read(self._named[name])
+            return replace(found, subset=found.subset or name in _FILTERS)
         finally:
             self._open.discard(name)
 
@@ -150,12 +155,11 @@ def _is_member(name: str, value: object) -> bool:
 def _marked(schema: Schema, given: Notation) -> Schema:
     """The schema with the limits and marks that stand beside it."""
     enum = given.get("enum")
-    note = " ".join(str(given.get(name, "")) for name in ("when", "note"))
     listed = schema.kind == "array"
     return replace(
         schema,
         required=schema.required or plain(given.get("required")) is True,
-        optional=schema.optional or "when" in given or note.startswith(" absent"),
+        optional=schema.optional or "when" in given or str(given.get("default", "")).startswith("absent"),
         nullable=schema.nullable or plain(given.get("nullable")) is True or "null_when" in given,
         enum=tuple(one for one in enum if one != "null") if isinstance(enum, list) and not listed else schema.enum,
         pattern=schema.pattern or "pattern" in given,

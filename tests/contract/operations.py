@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from tests.contract.schema import Schema
 
-_TASKS = "tasks come with their own services"
 NOT_SERVED: Mapping[str, str] = {
-    "match_bodies": "bodies are searched among events",
     "ws_handshake": "it is the WebSocket of a stream",
-    **dict.fromkeys(("tasks", "schedules"), _TASKS),
-    "lambda": "lambdas come with their own service",
-    "events": "events are being built",
+    **dict.fromkeys(
+        ("task processing", "task info", "task errors", "task schedules"), "tasks come with their own service"
+    ),
+    **dict.fromkeys(("lambda [beta]", "lambda proxy [beta]"), "lambdas come with their own service"),
 }
 """Operations, or tags of them, that are not served, and why."""
 LACKING = {"predict_liveness": 11054}

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from tests.contract.cases import RECIPES
 from tests.contract.contract import contract
 from tests.contract.forging import Parts, secret_of
-from tests.contract.grants import MORE, PAGES, Grants, Row, access_of, addresses, methods, needs, rows
+from tests.contract.grants import EMIT, MORE, PAGES, Grants, Row, access_of, addresses, methods, needs, rows
 from tests.contract.native import Native, Refused
 from tests.contract.operations import LACKING as NOT_HERE
 from tests.contract.rest import Answer, Call
@@ -46,7 +46,10 @@ class Denial:
 UNKNOWN = Denial(401, 11065, "UNAUTHENTICATED")
 NO_TOKENS_HERE = Denial(403, 11064, "TOKEN_NOT_USABLE")
 LACKING = Denial(403, 11059, "MISSING_PERMISSION")
-LACKING_RESOURCE = Denial(403, 11060, "MISSING_RESOURCE")
+LACKING_OF = {
+    "resources": Denial(403, 11060, "MISSING_RESOURCE"),
+    "emit_events": Denial(403, 11068, "EVENTS_NOT_ALLOWED"),
+}
 DENIALS: Mapping[str, Denial] = {
     "nobody": UNKNOWN,
     "expired": UNKNOWN,
@@ -77,20 +80,22 @@ def everything() -> dict[str, Any]:
     for name, schema in body.fields["permissions"].fields.items():
         if schema.items is not None:
             found[name] = list(schema.items.enum)
-    return found
+    return {**found, "emit_events": {"allowed": 1}}
 
 
 def allowing(grants: Grants) -> dict[str, Any]:
     """Permissions for these needs and nothing else."""
     found: dict[str, list[str]] = {}
-    for kind, action in sorted(grants):
+    for kind, action in sorted(grants - {EMIT}):
         found.setdefault(kind, []).append(action)
-    return found
+    return {**found, **({"emit_events": {"allowed": 1}} if EMIT in grants else {})}
 
 
 def all_but(kind: str, action: str) -> dict[str, Any]:
     """All permissions without one."""
     whole = everything()
+    if (kind, action) == EMIT:
+        return {**whole, kind: {"allowed": 0}}
     return {**whole, kind: [one for one in whole[kind] if one != action]}
 
 
@@ -204,7 +209,7 @@ def test_every_method_has_a_row_for_gRPC_and_for_each_of_its_addresses() -> None
 def test_a_method_says_what_it_needs_of_a_token_or_is_known_to_depend_on_the_request() -> None:
     for rpc in methods():
         access = access_of(rpc)
-        says = access.open or access.no_token or access.permissions or access.resource
+        says = access.open or access.no_token or access.permissions or access.resource or access.emit_events
         assert says or rpc in MORE, f"{rpc} lets every token in"
     assert MORE.keys() <= methods().keys()
 
@@ -251,8 +256,10 @@ def test_what_is_open_looks_at_no_credentials(
 def test_a_token_that_may_all_but_what_is_needed_is_refused_by_name(caller: Caller, row: Row) -> None:
     call = caller.prepared(row)
     for kind, action in needs(row.rpc, row.recipe.native(call)):
-        denial = LACKING_RESOURCE if kind == "resources" else LACKING
+        denial = LACKING_OF.get(kind, LACKING)
         said = caller.denied(row, call, bearer(caller.token(all_but(kind, action))), denial)
+        if kind == "emit_events":
+            continue
         assert action in said
         assert kind == "resources" or kind in said
 

@@ -22,7 +22,7 @@ READS = frozenset({"GET", "HEAD"})
 MALFORMED = ("nobody", "1", EVENT.upper(), EVENT.replace("-", ""), EVENT + "0", f"{{{EVENT}}}", "\N{SNOWMAN}", " ")
 NOT_FOUND: Mapping[str, int] = {
     "sample_id": 13003, "attribute_id": 22011, "face_id": 22002, "list_id": 22003, "token_id": 41005,
-    "image_id": 13003, "object_id": 13007,
+    "image_id": 13003, "object_id": 13007, "handler_id": 34000, "verifier_id": 34004, "event_id": 23001,
 }  # fmt: skip
 """The code that the contract has for an unknown id of each kind."""
 

@@ -14,7 +14,7 @@ from tests.contract.contract import contract
 from tests.contract.operations import Operation, Parameter
 from tests.contract.rest import Answer, Call, Rest
 from tests.contract.schema import Schema
-from tests.contract.world import EVENT, World
+from tests.contract.world import EVENT, ONE, World
 
 CONTRACT = contract()
 SWITCHES_OF_PACKS = frozenset(
@@ -75,6 +75,9 @@ def _values(world: World) -> Mapping[str, str]:
         "roll_threshold": "180",
         "yaw_threshold": "180",
         "mask_states": "2",
+        "description": ONE[:7],
+        "handler_type": "0",
+        "is_dynamic": "0",
         "liveness_states": "1",
     }
 

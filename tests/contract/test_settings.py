@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.cases import RECIPES
 from tests.contract.contract import contract
+from tests.contract.grants import access_of
 from tests.contract.operations import Operation
 from tests.contract.rest import Call, Rest
 from tests.contract.schema import problems
@@ -49,7 +50,7 @@ def test_the_header_names_the_account(opened: World, operation: Operation) -> No
     if operation.ids:
         assert opened.rest.call(operation, both).status == 404
     nobody = opened.rest.call(operation, replace(call, account=None))
-    changes = operation.method not in {"GET", "HEAD"} and operation.tag not in {"matcher", "sdk", "iso", "liveness"}
+    changes = access_of(RECIPES[operation.id].rpc).changes
     assert nobody.status == (403 if changes else 401)
     if operation.method != "HEAD":
         assert nobody.code == (11036 if changes else 11065)

@@ -10,11 +10,13 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from luna.v6 import attributes_pb2 as attributes
+from luna.v6 import event_filters_pb2 as event_filters
 from luna.v6 import faces_pb2 as faces
 from luna.v6 import matcher_pb2 as matcher
 from luna.v6 import tokens_pb2 as tokens
 
-from tests.contract.world import OWN_VERSION, World, by_id, sdk, text
+from tests.contract.spoken import into
+from tests.contract.world import BODY_LENGTH, BODY_VERSION, OWN_VERSION, World, by_id, sdk, text
 
 Body = Mapping[str, Any]
 """An object of JSON."""
@@ -57,8 +59,33 @@ def match_body(world: World) -> Body:
                 "targets": [*targets, "similarity"],
             },
             {
+                "filters": {"origin": "events", "event_ids": [world.event_id], "geo_position": NOWHERE},
+                "targets": ["event_id", "similarity"],
+            },
+            {
                 "filters": {"origin": "attributes", "attribute_ids": [world.attribute_id]},
                 "targets": ["attribute_id", "create_time", "account_id", "similarity"],
+            },
+        ],
+    }
+
+
+NOWHERE = {"origin_longitude": 1.5, "origin_latitude": -2}
+"""A place where no event is."""
+
+
+def bodies_body(world: World) -> Body:
+    return {
+        "references": [
+            *by_id([("event", world.body_event_id)]),
+            {"id": "mine", "type": "sdk_descriptor", "data": text(sdk(bytes(BODY_LENGTH), BODY_VERSION))},
+        ],
+        "candidates": [
+            {
+                "filters": {"origin": "events", "event_ids": [world.body_event_id], "geo_position": NOWHERE},
+                "limit": 3,
+                "threshold": 0.0,
+                "targets": ["event_id", "similarity"],
             },
         ],
     }
@@ -77,6 +104,7 @@ def raw_body(world: World) -> Body:
 
 _TYPES = {
     "face": matcher.REFERENCE_TYPE_FACE,
+    "event": matcher.REFERENCE_TYPE_EVENT,
     "attribute": matcher.REFERENCE_TYPE_ATTRIBUTE,
     "sdk_descriptor": matcher.REFERENCE_TYPE_SDK_DESCRIPTOR,
     "raw_descriptor": matcher.REFERENCE_TYPE_RAW_DESCRIPTOR,
@@ -108,7 +136,10 @@ def match_request(body: Body) -> Message:
 def _candidates(block: Body) -> matcher.Candidates:
     given = dict(block)
     filters = dict(given.pop("filters"))
-    if filters.pop("origin") == "attributes":
+    origin = filters.pop("origin")
+    if origin == "events":
+        return matcher.Candidates(events=into(event_filters.EventFilters(), filters), **given)
+    if origin == "attributes":
         return matcher.Candidates(attributes=matcher.AttributeCandidates(**filters), **given)
     after = moment(filters.pop("create_time__gte"))
     return matcher.Candidates(faces=matcher.FaceCandidates(create_time_gte=after, **filters), **given)

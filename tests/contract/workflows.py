@@ -68,9 +68,9 @@ class Workflows:
         schema = self._notes.read({name: part for name, part in given.items() if name != "descriptor_entity"})
         if not isinstance(entity, Mapping):
             return schema
-        item = self._notes.read(entity)
-        # what `data` is depends on `type`
-        item = replace(item, fields={**item.fields, "data": ANY})
+        # the same entity as in the raw matcher, where all of it is needed; what `data` is depends on `type`
+        members = {**self._notes.read(entity).fields, "data": ANY}
+        item = Schema("object", fields={name: replace(one, required=True) for name, one in members.items()})
         return replace(schema, fields={name: replace(one, items=item) for name, one in schema.fields.items()})
 
     def _parameters(self, given: list[Notation]) -> Iterator[Parameter]:
@@ -85,7 +85,7 @@ class Workflows:
                 schema=schema,
                 default=default if isinstance(default, int | float) else None,
                 all_by_default=words or (isinstance(default, str) and default.startswith("all")),
-                required=one.get("required") is True and one["in"] == "query",
+                required=one.get("required") is True,
             )
 
     def _schema(self, one: Notation) -> Schema:
@@ -111,10 +111,9 @@ def _failures(given: list[Notation]) -> Iterator[Failure]:
 def _with_checks(schemas: dict[str, Notation]) -> Notation:
     """The schemas with the checks of face_quality as properties, which the file has in a table of its own."""
     policy = cast("dict[str, Notation]", schemas["face_quality_policy"])
-    limits = {"min": {"type": "number"}, "max": {"type": "number"}}
     forms: Mapping[str, Notation] = {
-        "range": {"threshold": {"type": "object", "properties": limits}},
-        "minimum_only": {"threshold": {"type": "object", "properties": {"min": limits["min"]}}},
+        "range": {"threshold": {"type": "object"}},
+        "minimum_only": {"threshold": {"type": "object"}},
         "choice": {"threshold": {"type": "array", "minItems": 1, "items": "string"}},
         "flag": {},
     }

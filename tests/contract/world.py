@@ -21,12 +21,18 @@ from tests.contract.schema import TIME, UUID
 from tests.service import Account, Service
 
 OWN_VERSION = 1001
+BODY_VERSION, BODY_LENGTH = 1101, 768 * 2
+"""A version of descriptors of bodies, and how many bytes these have."""
 BROUGHT = {46: 256, **dict.fromkeys((52, 54, 56, 57, 58, 59, 60), 512)}
 """Versions of descriptors that users bring, and their lengths in bytes."""
 EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 PDF = b"%PDF-1.7 \x00\xff any bytes"
 """Content of an object; nobody looks into it."""
+ONE = "the one of its kind"
+"""Description of the handler and the verifier that calls only read."""
+KNOWN = "one-of-its-kind"
+"""An external id that one face has, and the events of the world."""
 LONG = "86400"
 """Longest life of an attribute, in seconds."""
 
@@ -92,6 +98,14 @@ class World:
         self.token_id = self.new_token()
         self.tokens_before = self._just_after(f"/6/tokens/{self.token_id}")
         """A time before which the owner has one token."""
+        self.handler_id = self.new_handler(description=ONE)
+        self.dynamic_id = self.new_handler(policies=None, handler_type=1)
+        self.verifier_id = self.new_verifier(description=ONE)
+        self.known_id = self.new_face(external_id=KNOWN)
+        """A face whose external id is its own."""
+        self.event_id = self.new_event()
+        self.body_event_id = self.new_raw_event()
+        """An event with the descriptor of a body."""
         self.image_id = self.new_image()
         self.object_id = self.new_object()
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
@@ -137,9 +151,9 @@ class World:
         """A fresh attribute with a descriptor of every version and basic attributes."""
         return self.make(f"/6/attributes?ttl={LONG}", self.attribute_body(), account).text("attribute_id")
 
-    def new_face(self, attribute: object = ..., account: Account | None = None) -> str:
+    def new_face(self, attribute: object = ..., account: Account | None = None, external_id: str = "person-1") -> str:
         """A fresh face, in the list and with a descriptor unless told otherwise."""
-        body = {"external_id": "person-1", "user_data": "the face", "avatar": "/6/images/1", "event_id": EVENT}
+        body = {"external_id": external_id, "user_data": "the face", "avatar": "/6/images/1", "event_id": EVENT}
         given = self.attribute_body() if attribute is ... else attribute
         lists = {"lists": [self.list_id]} if account is None else {}
         whole: dict[str, object] = {**body, **lists, **({"attribute": given} if given is not None else {})}
@@ -148,6 +162,30 @@ class World:
     def new_token(self, account: Account | None = None, **changes: object) -> str:
         """A fresh token of an account, with some of everything unless told otherwise."""
         return self.make("/6/tokens", {**token_body(), **changes}, account).text("token_id")
+
+    def new_handler(self, account: Account | None = None, **changes: object) -> str:
+        """A fresh handler, static unless told otherwise."""
+        body = {"description": "the handler", "policies": {}, **changes}
+        return self.make("/6/handlers", body, account).text("handler_id")
+
+    def new_verifier(self, account: Account | None = None, **changes: object) -> str:
+        """A fresh verifier, by which every two faces are alike."""
+        body = {"description": "the verifier", "policies": {"verification_threshold": 0}, **changes}
+        return self.make("/6/verifiers", body, account).text("verifier_id")
+
+    def new_event(self, account: Account | None = None) -> str:
+        """A fresh event of the face, with some of everything."""
+        handler = self.handler_id if account is None else self.new_handler(account)
+        path = f"/6/handlers/{handler}/events?source=gate&tags=a,b&user_data=the+event&external_id={KNOWN}"
+        made = self._kept(path, self.jpeg, {"content-type": "image/jpeg"}, account).members["events"]
+        assert isinstance(made, list)
+        return str(made[0]["event_id"])
+
+    def new_raw_event(self) -> str:
+        """A fresh event that the caller made, of a body."""
+        body = {"descriptor": text(bytes(BODY_LENGTH)), "version": BODY_VERSION}
+        event = {"body_attributes": {"descriptor": body}, "external_id": "body"}
+        return self.make(f"/6/handlers/{self.dynamic_id}/events/raw", event).text("event_id")
 
     def new_image(self, account: Account | None = None) -> str:
         """A fresh image with a text."""

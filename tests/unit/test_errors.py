@@ -26,6 +26,9 @@ EXCEPTIONS = {
 }
 """Errors that differ from the catalogue on purpose."""
 
+ELSEWHERE = {11058: {"desc": "Object not found", "http_status": 404}}
+"""Codes that the catalogue lacks and the workflows name, with the desc and the status of their like (11057)."""
+
 NO_ERRORS = {0: "success", **dict.fromkeys((10015, 10016, 10017, 10018), "the catalogue has not seen their texts")}
 """Codes of the catalogue without an error, and why."""
 
@@ -69,6 +72,9 @@ def public() -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
     for one in yaml.safe_load(file.read_text())["errors"]:
         found.setdefault(one["code"], []).append(one)
+    for code, one in ELSEWHERE.items():
+        assert code not in found
+        found[code] = [{"code": code, **one}]
     return found
 
 

@@ -437,6 +437,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The mask could not be estimated: {message}. LUNA code 110023, HTTP 500."""
     ERROR_REASON_VERSION_NOT_ESTIMATED: _ErrorReason.ValueType  # 203
     """Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
+    ERROR_REASON_EVENT_TRACK_ID_NOT_FOUND: _ErrorReason.ValueType  # 204
+    """Event with track id '{track_id}' not found. LUNA code 11058, HTTP 404."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -848,6 +850,8 @@ ERROR_REASON_MASK_NOT_ESTIMATED: ErrorReason.ValueType  # 202
 """The mask could not be estimated: {message}. LUNA code 110023, HTTP 500."""
 ERROR_REASON_VERSION_NOT_ESTIMATED: ErrorReason.ValueType  # 203
 """Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
+ERROR_REASON_EVENT_TRACK_ID_NOT_FOUND: ErrorReason.ValueType  # 204
+"""Event with track id '{track_id}' not found. LUNA code 11058, HTTP 404."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -127,14 +127,14 @@ class CreateHandlerRequest(_message.Message):
     description: _builtins.str
     """Text of the caller's own."""
     handler_type: Global___HandlerType.ValueType
-    """STATIC by default."""
+    """Without it and `is_dynamic`, a handler with policies is static, and one without them is dynamic."""
     is_dynamic: _builtins.bool
     """True is the old way to say DYNAMIC; it does not count where `handler_type` is given."""
     lambda_id: _builtins.str
     """Needed for a lambda handler, refused for others; a UUID."""
     @_builtins.property
     def policies(self) -> _policies_pb2.Policies:
-        """Needed for a static handler, refused for others."""
+        """Needed for a static handler, refused for others. Empty ones are complete."""
 
     def __init__(
         self,
@@ -416,14 +416,14 @@ class ReplaceHandlerRequest(_message.Message):
     description: _builtins.str
     """Text of the caller's own."""
     handler_type: Global___HandlerType.ValueType
-    """STATIC by default."""
+    """Without it and `is_dynamic`, a handler with policies is static, and one without them is dynamic."""
     is_dynamic: _builtins.bool
     """True is the old way to say DYNAMIC; it does not count where `handler_type` is given."""
     lambda_id: _builtins.str
     """Needed for a lambda handler, refused for others; a UUID."""
     @_builtins.property
     def policies(self) -> _policies_pb2.Policies:
-        """Needed for a static handler, refused for others."""
+        """Needed for a static handler, refused for others. Empty ones are complete."""
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class HandlersServicer:
 
     def CreateHandler(self, request, context):
         """Create a handler.
-        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +99,7 @@ class HandlersServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidatePolicies(self, request, context):
-        """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler.
+        """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +113,8 @@ class HandlersServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceHandler(self, request, context):
-        """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler.
+        """Replace a handler as a whole: what is left out gets its default.
+        Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,18 +35,20 @@ class HandlersStub:
     def __new__(cls, channel: _aio.Channel) -> HandlersAsyncStub: ...
     CreateHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.CreateHandlerRequest, _handlers_pb2.CreateHandlerResponse]
     """Create a handler.
-    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
     """
     ListHandlers: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ListHandlersRequest, _handlers_pb2.ListHandlersResponse]
     """A page of handlers, newest first."""
     CountHandlers: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.CountHandlersRequest, _handlers_pb2.CountHandlersResponse]
     """How many handlers pass a filter."""
     ValidatePolicies: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ValidatePoliciesRequest, _handlers_pb2.ValidatePoliciesResponse]
-    """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+    """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
     GetHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.GetHandlerRequest, _handlers_pb2.Handler]
     """One handler. Errors: HANDLER_NOT_FOUND."""
     ReplaceHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.ReplaceHandlerRequest, _handlers_pb2.ReplaceHandlerResponse]
-    """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+    """Replace a handler as a whole: what is left out gets its default.
+    Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+    """
     DeleteHandler: _grpc.UnaryUnaryMultiCallable[_handlers_pb2.DeleteHandlerRequest, _handlers_pb2.DeleteHandlerResponse]
     """Delete a handler. Its events stay. Errors: HANDLER_NOT_FOUND."""
 
@@ -57,18 +59,20 @@ class HandlersAsyncStub(HandlersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.CreateHandlerRequest, _handlers_pb2.CreateHandlerResponse]  # type: ignore[assignment]
     """Create a handler.
-    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+    Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
     """
     ListHandlers: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ListHandlersRequest, _handlers_pb2.ListHandlersResponse]  # type: ignore[assignment]
     """A page of handlers, newest first."""
     CountHandlers: _aio.UnaryUnaryMultiCallable[_handlers_pb2.CountHandlersRequest, _handlers_pb2.CountHandlersResponse]  # type: ignore[assignment]
     """How many handlers pass a filter."""
     ValidatePolicies: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ValidatePoliciesRequest, _handlers_pb2.ValidatePoliciesResponse]  # type: ignore[assignment]
-    """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+    """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
     GetHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.GetHandlerRequest, _handlers_pb2.Handler]  # type: ignore[assignment]
     """One handler. Errors: HANDLER_NOT_FOUND."""
     ReplaceHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.ReplaceHandlerRequest, _handlers_pb2.ReplaceHandlerResponse]  # type: ignore[assignment]
-    """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+    """Replace a handler as a whole: what is left out gets its default.
+    Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+    """
     DeleteHandler: _aio.UnaryUnaryMultiCallable[_handlers_pb2.DeleteHandlerRequest, _handlers_pb2.DeleteHandlerResponse]  # type: ignore[assignment]
     """Delete a handler. Its events stay. Errors: HANDLER_NOT_FOUND."""
 
@@ -82,7 +86,7 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.CreateHandlerResponse, _abc.Awaitable[_handlers_pb2.CreateHandlerResponse]]:
         """Create a handler.
-        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, FEATURE_OFF, LAMBDA_NOT_FOUND.
+        Errors: BAD_BODY (the policies contradict themselves), LISTS_NOT_FOUND, LAMBDA_OFF.
         """
 
     @_abc_1.abstractmethod
@@ -107,7 +111,7 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         request: _handlers_pb2.ValidatePoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.ValidatePoliciesResponse, _abc.Awaitable[_handlers_pb2.ValidatePoliciesResponse]]:
-        """Say whether policies are valid; nothing is stored. Errors: as for CreateHandler."""
+        """Say whether policies are valid; nothing is stored. Errors: BAD_BODY, LISTS_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetHandler(
@@ -123,7 +127,9 @@ class HandlersServicer(metaclass=_abc_1.ABCMeta):
         request: _handlers_pb2.ReplaceHandlerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_handlers_pb2.ReplaceHandlerResponse, _abc.Awaitable[_handlers_pb2.ReplaceHandlerResponse]]:
-        """Replace a handler as a whole: what is left out gets its default. Errors: HANDLER_NOT_FOUND, and as for CreateHandler."""
+        """Replace a handler as a whole: what is left out gets its default.
+        Errors: HANDLER_NOT_FOUND, BAD_BODY, LISTS_NOT_FOUND, LAMBDA_OFF.
+        """
 
     @_abc_1.abstractmethod
     def DeleteHandler(

@@ -26,10 +26,12 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from luna import options_pb2 as luna_dot_options__pb2
 from luna.v6 import attributes_pb2 as luna_dot_v6_dot_attributes__pb2
+from luna.v6 import event_filters_pb2 as luna_dot_v6_dot_event__filters__pb2
+from luna.v6 import events_pb2 as luna_dot_v6_dot_events__pb2
 from luna.v6 import faces_pb2 as luna_dot_v6_dot_faces__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luna/v6/matcher.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12luna/options.proto\x1a\x18luna/v6/attributes.proto\x1a\x13luna/v6/faces.proto\"\x86\x01\n\tReference\x12\x15\n\x02id\x18\x01 \x01(\tB\t\x8a\xb5\x18\x05\x18\x01@\x80\x02\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x16.luna.v6.ReferenceTypeB\x06\x8a\xb5\x18\x02\x18\x01\x12+\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x18.luna.v6.DescriptorInputH\x00\x88\x01\x01\x42\x07\n\x05_data\"\xb1\x03\n\x0e\x46\x61\x63\x65\x43\x61ndidates\x12\x1d\n\x08\x66\x61\x63\x65_ids\x18\x01 \x03(\tB\x0b\x8a\xb5\x18\x07H\x01P\x90N`\x01\x12\x17\n\x07list_id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02`\x01\x12\x1a\n\naccount_id\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02`\x01\x12I\n\x0e\x63reate_time_lt\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\x8a\xb5\x18\x11\n\x0f\x63reate_time__lt\x12K\n\x0f\x63reate_time_gte\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\x8a\xb5\x18\x12\n\x10\x63reate_time__gte\x12\'\n\nface_id_lt\x18\x06 \x01(\tB\x13\x8a\xb5\x18\x0f\n\x0b\x66\x61\x63\x65_id__lt`\x01\x12)\n\x0b\x66\x61\x63\x65_id_gte\x18\x07 \x01(\tB\x14\x8a\xb5\x18\x10\n\x0c\x66\x61\x63\x65_id__gte`\x01\x12!\n\x0c\x65xternal_ids\x18\x08 \x03(\tB\x0b\x8a\xb5\x18\x07@$H\x01P\x90N\x12\x1a\n\tuser_data\x18\t \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01\x12\x18\n\x08\x65vent_id\x18\n \x01(\tB\x06\x8a\xb5\x18\x02`\x01:\x06\x8a\xb5\x18\x02 \x01\"_\n\x13\x41ttributeCandidates\x12$\n\rattribute_ids\x18\x01 \x03(\tB\r\x8a\xb5\x18\t\x18\x01H\x01P\xe8\x07`\x01\x12\x1a\n\naccount_id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02`\x01:\x06\x8a\xb5\x18\x02 \x01\"\xa1\x02\n\nCandidates\x12(\n\x05\x66\x61\x63\x65s\x18\x01 \x01(\x0b\x32\x17.luna.v6.FaceCandidatesH\x00\x12\x32\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.luna.v6.AttributeCandidatesH\x00\x12-\n\x05limit\x18\x03 \x01(\x05\x42\x19\x8a\xb5\x18\x15\"\x01\x33)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00@\x8f@H\x01\x88\x01\x01\x12\x31\n\tthreshold\x18\x04 \x01(\x01\x42\x19\x8a\xb5\x18\x15\"\x01\x30)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x12\x19\n\x07targets\x18\x05 \x03(\tB\x08\x8a\xb5\x18\x04H\x01P\x10\x42 \n\x07\x66ilters\x12\x15\x8a\xb5\x18\x11\n\x07\x66ilters\x12\x06originB\x08\n\x06_limitB\x0c\n\n_threshold\"\x9a\x01\n\x11MatchFacesRequest\x12\x32\n\nreferences\x18\x01 \x03(\x0b\x32\x12.luna.v6.ReferenceB\n\x8a\xb5\x18\x06\x18\x01H\x01P\x1e\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x13.luna.v6.CandidatesB\t\x8a\xb5\x18\x05P\x1e\x98\x01\x01\x12\x1d\n\naccount_id\x18\x03 \x01(\tB\t\x8a\xb5\x18\x05`\x01\x90\x01\x01\"@\n\x12MatchFacesResponse\x12*\n\x07matches\x18\x01 \x03(\x0b\x32\x19.luna.v6.ReferenceMatches\"A\n\rReferenceEcho\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04type\x18\x02 \x01(\x0e\x32\x16.luna.v6.ReferenceType\"i\n\x10ReferenceMatches\x12)\n\treference\x18\x01 \x01(\x0b\x32\x16.luna.v6.ReferenceEcho\x12*\n\x07matches\x18\x02 \x03(\x0b\x32\x19.luna.v6.CandidateMatches\"\xc1\x01\n\x10\x43\x61ndidateMatches\x12(\n\x05\x66\x61\x63\x65s\x18\x01 \x01(\x0b\x32\x17.luna.v6.FaceCandidatesH\x00\x12\x32\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.luna.v6.AttributeCandidatesH\x00\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x1e\n\x06result\x18\x04 \x03(\x0b\x32\x0e.luna.v6.MatchB \n\x07\x66ilters\x12\x15\x8a\xb5\x18\x11\n\x07\x66ilters\x12\x06origin\"\x94\x01\n\x05Match\x12\x17\n\nsimilarity\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12 \n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\r.luna.v6.FaceH\x01\x88\x01\x01\x12*\n\tattribute\x18\x03 \x01(\x0b\x32\x12.luna.v6.AttributeH\x02\x88\x01\x01\x42\r\n\x0b_similarityB\x07\n\x05_faceB\x0c\n\n_attribute\"{\n\x0fMatchRawRequest\x12\x33\n\nreferences\x18\x01 \x03(\x0b\x32\x12.luna.v6.ReferenceB\x0b\x8a\xb5\x18\x07\x18\x01H\x01P\xe8\x07\x12\x33\n\ncandidates\x18\x02 \x03(\x0b\x32\x12.luna.v6.ReferenceB\x0b\x8a\xb5\x18\x07\x18\x01H\x01P\xe8\x07\"8\n\x10MatchRawResponse\x12$\n\x07matches\x18\x01 \x03(\x0b\x32\x13.luna.v6.RawMatches\"F\n\nRawMatches\x12\x14\n\x0creference_id\x18\x01 \x01(\t\x12\"\n\x07matches\x18\x02 \x03(\x0b\x32\x11.luna.v6.RawMatch\"4\n\x08RawMatch\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01*\xfe\x03\n\rReferenceType\x12\x1e\n\x1aREFERENCE_TYPE_UNSPECIFIED\x10\x00\x12#\n\x13REFERENCE_TYPE_FACE\x10\x01\x1a\n\x8a\xb5\x18\x06\x12\x04\x66\x61\x63\x65\x12%\n\x14REFERENCE_TYPE_EVENT\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x12\x05\x65vent\x12-\n\x18REFERENCE_TYPE_ATTRIBUTE\x10\x03\x1a\x0f\x8a\xb5\x18\x0b\x12\tattribute\x12;\n\x1fREFERENCE_TYPE_FACE_EXTERNAL_ID\x10\x04\x1a\x16\x8a\xb5\x18\x12\x12\x10\x66\x61\x63\x65_external_id\x12=\n REFERENCE_TYPE_EVENT_EXTERNAL_ID\x10\x05\x1a\x17\x8a\xb5\x18\x13\x12\x11\x65vent_external_id\x12\x37\n\x1dREFERENCE_TYPE_EVENT_TRACK_ID\x10\x06\x1a\x14\x8a\xb5\x18\x10\x12\x0e\x65vent_track_id\x12\x37\n\x1dREFERENCE_TYPE_SDK_DESCRIPTOR\x10\x07\x1a\x14\x8a\xb5\x18\x10\x12\x0esdk_descriptor\x12\x37\n\x1dREFERENCE_TYPE_RAW_DESCRIPTOR\x10\x08\x1a\x14\x8a\xb5\x18\x10\x12\x0eraw_descriptor\x12+\n\x17REFERENCE_TYPE_XPK_FILE\x10\t\x1a\x0e\x8a\xb5\x18\n\x12\x08xpk_file2\xee\x01\n\x07Matcher\x12y\n\nMatchFaces\x12\x1a.luna.v6.MatchFacesRequest\x1a\x1b.luna.v6.MatchFacesResponse\"2\x8a\xb5\x18\x06\"\x02\x01\x02\x30\x01\x92\xb5\x18\x00\x82\xd3\xe4\x93\x02\x1e\"\x10/6/matcher/faces:\x01*b\x07matches\x12h\n\x08MatchRaw\x12\x18.luna.v6.MatchRawRequest\x1a\x19.luna.v6.MatchRawResponse\"\'\x8a\xb5\x18\x06\"\x02\x01\x02\x30\x01\x92\xb5\x18\x00\x82\xd3\xe4\x93\x02\x13\"\x0e/6/matcher/raw:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luna/v6/matcher.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12luna/options.proto\x1a\x18luna/v6/attributes.proto\x1a\x1bluna/v6/event_filters.proto\x1a\x14luna/v6/events.proto\x1a\x13luna/v6/faces.proto\"\x86\x01\n\tReference\x12\x15\n\x02id\x18\x01 \x01(\tB\t\x8a\xb5\x18\x05\x18\x01@\x80\x02\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x16.luna.v6.ReferenceTypeB\x06\x8a\xb5\x18\x02\x18\x01\x12+\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x18.luna.v6.DescriptorInputH\x00\x88\x01\x01\x42\x07\n\x05_data\"\xb1\x03\n\x0e\x46\x61\x63\x65\x43\x61ndidates\x12\x1d\n\x08\x66\x61\x63\x65_ids\x18\x01 \x03(\tB\x0b\x8a\xb5\x18\x07H\x01P\x90N`\x01\x12\x17\n\x07list_id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02`\x01\x12\x1a\n\naccount_id\x18\x03 \x01(\tB\x06\x8a\xb5\x18\x02`\x01\x12I\n\x0e\x63reate_time_lt\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\x8a\xb5\x18\x11\n\x0f\x63reate_time__lt\x12K\n\x0f\x63reate_time_gte\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\x8a\xb5\x18\x12\n\x10\x63reate_time__gte\x12\'\n\nface_id_lt\x18\x06 \x01(\tB\x13\x8a\xb5\x18\x0f\n\x0b\x66\x61\x63\x65_id__lt`\x01\x12)\n\x0b\x66\x61\x63\x65_id_gte\x18\x07 \x01(\tB\x14\x8a\xb5\x18\x10\n\x0c\x66\x61\x63\x65_id__gte`\x01\x12!\n\x0c\x65xternal_ids\x18\x08 \x03(\tB\x0b\x8a\xb5\x18\x07@$H\x01P\x90N\x12\x1a\n\tuser_data\x18\t \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01\x12\x18\n\x08\x65vent_id\x18\n \x01(\tB\x06\x8a\xb5\x18\x02`\x01:\x06\x8a\xb5\x18\x02 \x01\"_\n\x13\x41ttributeCandidates\x12$\n\rattribute_ids\x18\x01 \x03(\tB\r\x8a\xb5\x18\t\x18\x01H\x01P\xe8\x07`\x01\x12\x1a\n\naccount_id\x18\x02 \x01(\tB\x06\x8a\xb5\x18\x02`\x01:\x06\x8a\xb5\x18\x02 \x01\"\xca\x02\n\nCandidates\x12(\n\x05\x66\x61\x63\x65s\x18\x01 \x01(\x0b\x32\x17.luna.v6.FaceCandidatesH\x00\x12\x32\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.luna.v6.AttributeCandidatesH\x00\x12\'\n\x06\x65vents\x18\x06 \x01(\x0b\x32\x15.luna.v6.EventFiltersH\x00\x12-\n\x05limit\x18\x03 \x01(\x05\x42\x19\x8a\xb5\x18\x15\"\x01\x33)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00@\x8f@H\x01\x88\x01\x01\x12\x31\n\tthreshold\x18\x04 \x01(\x01\x42\x19\x8a\xb5\x18\x15\"\x01\x30)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x12\x19\n\x07targets\x18\x05 \x03(\tB\x08\x8a\xb5\x18\x04H\x01P B \n\x07\x66ilters\x12\x15\x8a\xb5\x18\x11\n\x07\x66ilters\x12\x06originB\x08\n\x06_limitB\x0c\n\n_threshold\"\xf8\x01\n\x0e\x42odyCandidates\x12\'\n\x06\x65vents\x18\x01 \x01(\x0b\x32\x15.luna.v6.EventFiltersH\x00\x12-\n\x05limit\x18\x02 \x01(\x05\x42\x19\x8a\xb5\x18\x15\"\x01\x33)\x00\x00\x00\x00\x00\x00\xf0?1\x00\x00\x00\x00\x00@\x8f@H\x01\x88\x01\x01\x12\x31\n\tthreshold\x18\x03 \x01(\x01\x42\x19\x8a\xb5\x18\x15\"\x01\x30)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00\xf0?H\x02\x88\x01\x01\x12\x19\n\x07targets\x18\x04 \x03(\tB\x08\x8a\xb5\x18\x04H\x01P B(\n\x07\x66ilters\x12\x1d\x8a\xb5\x18\x19\n\x07\x66ilters\x12\x06origin\x1a\x06\x65ventsB\x08\n\x06_limitB\x0c\n\n_threshold\"\x9a\x01\n\x11MatchFacesRequest\x12\x32\n\nreferences\x18\x01 \x03(\x0b\x32\x12.luna.v6.ReferenceB\n\x8a\xb5\x18\x06\x18\x01H\x01P\x1e\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x13.luna.v6.CandidatesB\t\x8a\xb5\x18\x05P\x1e\x98\x01\x01\x12\x1d\n\naccount_id\x18\x03 \x01(\tB\t\x8a\xb5\x18\x05`\x01\x90\x01\x01\"@\n\x12MatchFacesResponse\x12*\n\x07matches\x18\x01 \x03(\x0b\x32\x19.luna.v6.ReferenceMatches\"\xa0\x01\n\x12MatchBodiesRequest\x12\x32\n\nreferences\x18\x01 \x03(\x0b\x32\x12.luna.v6.ReferenceB\n\x8a\xb5\x18\x06\x18\x01H\x01P\x1e\x12\x37\n\ncandidates\x18\x02 \x03(\x0b\x32\x17.luna.v6.BodyCandidatesB\n\x8a\xb5\x18\x06\x18\x01H\x01P\x1e\x12\x1d\n\naccount_id\x18\x03 \x01(\tB\t\x8a\xb5\x18\x05`\x01\x90\x01\x01\"A\n\x13MatchBodiesResponse\x12*\n\x07matches\x18\x01 \x03(\x0b\x32\x19.luna.v6.ReferenceMatches\"A\n\rReferenceEcho\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04type\x18\x02 \x01(\x0e\x32\x16.luna.v6.ReferenceType\"i\n\x10ReferenceMatches\x12)\n\treference\x18\x01 \x01(\x0b\x32\x16.luna.v6.ReferenceEcho\x12*\n\x07matches\x18\x02 \x03(\x0b\x32\x19.luna.v6.CandidateMatches\"\xea\x01\n\x10\x43\x61ndidateMatches\x12(\n\x05\x66\x61\x63\x65s\x18\x01 \x01(\x0b\x32\x17.luna.v6.FaceCandidatesH\x00\x12\x32\n\nattributes\x18\x02 \x01(\x0b\x32\x1c.luna.v6.AttributeCandidatesH\x00\x12\'\n\x06\x65vents\x18\x05 \x01(\x0b\x32\x15.luna.v6.EventFiltersH\x00\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x1e\n\x06result\x18\x04 \x03(\x0b\x32\x0e.luna.v6.MatchB \n\x07\x66ilters\x12\x15\x8a\xb5\x18\x11\n\x07\x66ilters\x12\x06origin\"\xc8\x01\n\x05Match\x12\x17\n\nsimilarity\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12 \n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\r.luna.v6.FaceH\x01\x88\x01\x01\x12*\n\tattribute\x18\x03 \x01(\x0b\x32\x12.luna.v6.AttributeH\x02\x88\x01\x01\x12(\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x14.luna.v6.StoredEventH\x03\x88\x01\x01\x42\r\n\x0b_similarityB\x07\n\x05_faceB\x0c\n\n_attributeB\x08\n\x06_event\"{\n\x0fMatchRawRequest\x12\x33\n\nreferences\x18\x01 \x03(\x0b\x32\x12.luna.v6.ReferenceB\x0b\x8a\xb5\x18\x07\x18\x01H\x01P\xe8\x07\x12\x33\n\ncandidates\x18\x02 \x03(\x0b\x32\x12.luna.v6.ReferenceB\x0b\x8a\xb5\x18\x07\x18\x01H\x01P\xe8\x07\"8\n\x10MatchRawResponse\x12$\n\x07matches\x18\x01 \x03(\x0b\x32\x13.luna.v6.RawMatches\"F\n\nRawMatches\x12\x14\n\x0creference_id\x18\x01 \x01(\t\x12\"\n\x07matches\x18\x02 \x03(\x0b\x32\x11.luna.v6.RawMatch\"4\n\x08RawMatch\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01*\xfe\x03\n\rReferenceType\x12\x1e\n\x1aREFERENCE_TYPE_UNSPECIFIED\x10\x00\x12#\n\x13REFERENCE_TYPE_FACE\x10\x01\x1a\n\x8a\xb5\x18\x06\x12\x04\x66\x61\x63\x65\x12%\n\x14REFERENCE_TYPE_EVENT\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x12\x05\x65vent\x12-\n\x18REFERENCE_TYPE_ATTRIBUTE\x10\x03\x1a\x0f\x8a\xb5\x18\x0b\x12\tattribute\x12;\n\x1fREFERENCE_TYPE_FACE_EXTERNAL_ID\x10\x04\x1a\x16\x8a\xb5\x18\x12\x12\x10\x66\x61\x63\x65_external_id\x12=\n REFERENCE_TYPE_EVENT_EXTERNAL_ID\x10\x05\x1a\x17\x8a\xb5\x18\x13\x12\x11\x65vent_external_id\x12\x37\n\x1dREFERENCE_TYPE_EVENT_TRACK_ID\x10\x06\x1a\x14\x8a\xb5\x18\x10\x12\x0e\x65vent_track_id\x12\x37\n\x1dREFERENCE_TYPE_SDK_DESCRIPTOR\x10\x07\x1a\x14\x8a\xb5\x18\x10\x12\x0esdk_descriptor\x12\x37\n\x1dREFERENCE_TYPE_RAW_DESCRIPTOR\x10\x08\x1a\x14\x8a\xb5\x18\x10\x12\x0eraw_descriptor\x12+\n\x17REFERENCE_TYPE_XPK_FILE\x10\t\x1a\x0e\x8a\xb5\x18\n\x12\x08xpk_file2\x81\x03\n\x07Matcher\x12y\n\nMatchFaces\x12\x1a.luna.v6.MatchFacesRequest\x1a\x1b.luna.v6.MatchFacesResponse\"2\x8a\xb5\x18\x06\"\x02\x01\x02\x30\x01\x92\xb5\x18\x00\x82\xd3\xe4\x93\x02\x1e\"\x10/6/matcher/faces:\x01*b\x07matches\x12\x90\x01\n\x0bMatchBodies\x12\x1b.luna.v6.MatchBodiesRequest\x1a\x1c.luna.v6.MatchBodiesResponse\"F\x8a\xb5\x18\x06\"\x02\x01\x02\x30\x01\x92\xb5\x18\x13\x1a\x11\n\x05\x65vent\x12\x08matching\x82\xd3\xe4\x93\x02\x1f\"\x11/6/matcher/bodies:\x01*b\x07matches\x12h\n\x08MatchRaw\x12\x18.luna.v6.MatchRawRequest\x1a\x19.luna.v6.MatchRawResponse\"\'\x8a\xb5\x18\x06\"\x02\x01\x02\x30\x01\x92\xb5\x18\x00\x82\xd3\xe4\x93\x02\x13\"\x0e/6/matcher/raw:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -93,13 +95,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDATES'].fields_by_name['threshold']._loaded_options = None
   _globals['_CANDIDATES'].fields_by_name['threshold']._serialized_options = b'\212\265\030\025\"\0010)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000\360?'
   _globals['_CANDIDATES'].fields_by_name['targets']._loaded_options = None
-  _globals['_CANDIDATES'].fields_by_name['targets']._serialized_options = b'\212\265\030\004H\001P\020'
+  _globals['_CANDIDATES'].fields_by_name['targets']._serialized_options = b'\212\265\030\004H\001P '
+  _globals['_BODYCANDIDATES'].oneofs_by_name['filters']._loaded_options = None
+  _globals['_BODYCANDIDATES'].oneofs_by_name['filters']._serialized_options = b'\212\265\030\031\n\007filters\022\006origin\032\006events'
+  _globals['_BODYCANDIDATES'].fields_by_name['limit']._loaded_options = None
+  _globals['_BODYCANDIDATES'].fields_by_name['limit']._serialized_options = b'\212\265\030\025\"\0013)\000\000\000\000\000\000\360?1\000\000\000\000\000@\217@'
+  _globals['_BODYCANDIDATES'].fields_by_name['threshold']._loaded_options = None
+  _globals['_BODYCANDIDATES'].fields_by_name['threshold']._serialized_options = b'\212\265\030\025\"\0010)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000\360?'
+  _globals['_BODYCANDIDATES'].fields_by_name['targets']._loaded_options = None
+  _globals['_BODYCANDIDATES'].fields_by_name['targets']._serialized_options = b'\212\265\030\004H\001P '
   _globals['_MATCHFACESREQUEST'].fields_by_name['references']._loaded_options = None
   _globals['_MATCHFACESREQUEST'].fields_by_name['references']._serialized_options = b'\212\265\030\006\030\001H\001P\036'
   _globals['_MATCHFACESREQUEST'].fields_by_name['candidates']._loaded_options = None
   _globals['_MATCHFACESREQUEST'].fields_by_name['candidates']._serialized_options = b'\212\265\030\005P\036\230\001\001'
   _globals['_MATCHFACESREQUEST'].fields_by_name['account_id']._loaded_options = None
   _globals['_MATCHFACESREQUEST'].fields_by_name['account_id']._serialized_options = b'\212\265\030\005`\001\220\001\001'
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['references']._loaded_options = None
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['references']._serialized_options = b'\212\265\030\006\030\001H\001P\036'
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['candidates']._loaded_options = None
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['candidates']._serialized_options = b'\212\265\030\006\030\001H\001P\036'
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_MATCHBODIESREQUEST'].fields_by_name['account_id']._serialized_options = b'\212\265\030\005`\001\220\001\001'
   _globals['_CANDIDATEMATCHES'].oneofs_by_name['filters']._loaded_options = None
   _globals['_CANDIDATEMATCHES'].oneofs_by_name['filters']._serialized_options = b'\212\265\030\021\n\007filters\022\006origin'
   _globals['_MATCHRAWREQUEST'].fields_by_name['references']._loaded_options = None
@@ -108,38 +124,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MATCHRAWREQUEST'].fields_by_name['candidates']._serialized_options = b'\212\265\030\007\030\001H\001P\350\007'
   _globals['_MATCHER'].methods_by_name['MatchFaces']._loaded_options = None
   _globals['_MATCHER'].methods_by_name['MatchFaces']._serialized_options = b'\212\265\030\006\"\002\001\0020\001\222\265\030\000\202\323\344\223\002\036\"\020/6/matcher/faces:\001*b\007matches'
+  _globals['_MATCHER'].methods_by_name['MatchBodies']._loaded_options = None
+  _globals['_MATCHER'].methods_by_name['MatchBodies']._serialized_options = b'\212\265\030\006\"\002\001\0020\001\222\265\030\023\032\021\n\005event\022\010matching\202\323\344\223\002\037\"\021/6/matcher/bodies:\001*b\007matches'
   _globals['_MATCHER'].methods_by_name['MatchRaw']._loaded_options = None
   _globals['_MATCHER'].methods_by_name['MatchRaw']._serialized_options = b'\212\265\030\006\"\002\001\0020\001\222\265\030\000\202\323\344\223\002\023\"\016/6/matcher/raw:\001*'
-  _globals['_REFERENCETYPE']._serialized_start=2180
-  _globals['_REFERENCETYPE']._serialized_end=2690
-  _globals['_REFERENCE']._serialized_start=165
-  _globals['_REFERENCE']._serialized_end=299
-  _globals['_FACECANDIDATES']._serialized_start=302
-  _globals['_FACECANDIDATES']._serialized_end=735
-  _globals['_ATTRIBUTECANDIDATES']._serialized_start=737
-  _globals['_ATTRIBUTECANDIDATES']._serialized_end=832
-  _globals['_CANDIDATES']._serialized_start=835
-  _globals['_CANDIDATES']._serialized_end=1124
-  _globals['_MATCHFACESREQUEST']._serialized_start=1127
-  _globals['_MATCHFACESREQUEST']._serialized_end=1281
-  _globals['_MATCHFACESRESPONSE']._serialized_start=1283
-  _globals['_MATCHFACESRESPONSE']._serialized_end=1347
-  _globals['_REFERENCEECHO']._serialized_start=1349
-  _globals['_REFERENCEECHO']._serialized_end=1414
-  _globals['_REFERENCEMATCHES']._serialized_start=1416
-  _globals['_REFERENCEMATCHES']._serialized_end=1521
-  _globals['_CANDIDATEMATCHES']._serialized_start=1524
-  _globals['_CANDIDATEMATCHES']._serialized_end=1717
-  _globals['_MATCH']._serialized_start=1720
-  _globals['_MATCH']._serialized_end=1868
-  _globals['_MATCHRAWREQUEST']._serialized_start=1870
-  _globals['_MATCHRAWREQUEST']._serialized_end=1993
-  _globals['_MATCHRAWRESPONSE']._serialized_start=1995
-  _globals['_MATCHRAWRESPONSE']._serialized_end=2051
-  _globals['_RAWMATCHES']._serialized_start=2053
-  _globals['_RAWMATCHES']._serialized_end=2123
-  _globals['_RAWMATCH']._serialized_start=2125
-  _globals['_RAWMATCH']._serialized_end=2177
-  _globals['_MATCHER']._serialized_start=2693
-  _globals['_MATCHER']._serialized_end=2931
+  _globals['_REFERENCETYPE']._serialized_start=2846
+  _globals['_REFERENCETYPE']._serialized_end=3356
+  _globals['_REFERENCE']._serialized_start=216
+  _globals['_REFERENCE']._serialized_end=350
+  _globals['_FACECANDIDATES']._serialized_start=353
+  _globals['_FACECANDIDATES']._serialized_end=786
+  _globals['_ATTRIBUTECANDIDATES']._serialized_start=788
+  _globals['_ATTRIBUTECANDIDATES']._serialized_end=883
+  _globals['_CANDIDATES']._serialized_start=886
+  _globals['_CANDIDATES']._serialized_end=1216
+  _globals['_BODYCANDIDATES']._serialized_start=1219
+  _globals['_BODYCANDIDATES']._serialized_end=1467
+  _globals['_MATCHFACESREQUEST']._serialized_start=1470
+  _globals['_MATCHFACESREQUEST']._serialized_end=1624
+  _globals['_MATCHFACESRESPONSE']._serialized_start=1626
+  _globals['_MATCHFACESRESPONSE']._serialized_end=1690
+  _globals['_MATCHBODIESREQUEST']._serialized_start=1693
+  _globals['_MATCHBODIESREQUEST']._serialized_end=1853
+  _globals['_MATCHBODIESRESPONSE']._serialized_start=1855
+  _globals['_MATCHBODIESRESPONSE']._serialized_end=1920
+  _globals['_REFERENCEECHO']._serialized_start=1922
+  _globals['_REFERENCEECHO']._serialized_end=1987
+  _globals['_REFERENCEMATCHES']._serialized_start=1989
+  _globals['_REFERENCEMATCHES']._serialized_end=2094
+  _globals['_CANDIDATEMATCHES']._serialized_start=2097
+  _globals['_CANDIDATEMATCHES']._serialized_end=2331
+  _globals['_MATCH']._serialized_start=2334
+  _globals['_MATCH']._serialized_end=2534
+  _globals['_MATCHRAWREQUEST']._serialized_start=2536
+  _globals['_MATCHRAWREQUEST']._serialized_end=2659
+  _globals['_MATCHRAWRESPONSE']._serialized_start=2661
+  _globals['_MATCHRAWRESPONSE']._serialized_end=2717
+  _globals['_RAWMATCHES']._serialized_start=2719
+  _globals['_RAWMATCHES']._serialized_end=2789
+  _globals['_RAWMATCH']._serialized_start=2791
+  _globals['_RAWMATCH']._serialized_end=2843
+  _globals['_MATCHER']._serialized_start=3359
+  _globals['_MATCHER']._serialized_end=3744
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from luna.v6 import attributes_pb2 as _attributes_pb2
+from luna.v6 import event_filters_pb2 as _event_filters_pb2
+from luna.v6 import events_pb2 as _events_pb2
 from luna.v6 import faces_pb2 as _faces_pb2
 import builtins as _builtins
 import sys
@@ -38,9 +40,9 @@ class _ReferenceTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Referen
     REFERENCE_TYPE_FACE_EXTERNAL_ID: _ReferenceType.ValueType  # 4
     """`id` is the external_id of a face; the oldest one where several have it."""
     REFERENCE_TYPE_EVENT_EXTERNAL_ID: _ReferenceType.ValueType  # 5
-    """`id` is the external_id of an event."""
+    """`id` is the external_id of an event; the newest one where several have it."""
     REFERENCE_TYPE_EVENT_TRACK_ID: _ReferenceType.ValueType  # 6
-    """`id` is the track_id of an event."""
+    """`id` is the track_id of an event; the newest one where several have it."""
     REFERENCE_TYPE_SDK_DESCRIPTOR: _ReferenceType.ValueType  # 7
     """`data.sdk_descriptor` is an SDK descriptor; `id` is any text."""
     REFERENCE_TYPE_RAW_DESCRIPTOR: _ReferenceType.ValueType  # 8
@@ -61,9 +63,9 @@ REFERENCE_TYPE_ATTRIBUTE: ReferenceType.ValueType  # 3
 REFERENCE_TYPE_FACE_EXTERNAL_ID: ReferenceType.ValueType  # 4
 """`id` is the external_id of a face; the oldest one where several have it."""
 REFERENCE_TYPE_EVENT_EXTERNAL_ID: ReferenceType.ValueType  # 5
-"""`id` is the external_id of an event."""
+"""`id` is the external_id of an event; the newest one where several have it."""
 REFERENCE_TYPE_EVENT_TRACK_ID: ReferenceType.ValueType  # 6
-"""`id` is the track_id of an event."""
+"""`id` is the track_id of an event; the newest one where several have it."""
 REFERENCE_TYPE_SDK_DESCRIPTOR: ReferenceType.ValueType  # 7
 """`data.sdk_descriptor` is an SDK descriptor; `id` is any text."""
 REFERENCE_TYPE_RAW_DESCRIPTOR: ReferenceType.ValueType  # 8
@@ -208,6 +210,7 @@ class Candidates(_message.Message):
 
     FACES_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
@@ -224,9 +227,13 @@ class Candidates(_message.Message):
         """Temporary attributes."""
 
     @_builtins.property
+    def events(self) -> _event_filters_pb2.EventFilters:
+        """Events, by the descriptors of their faces."""
+
+    @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Fields to return: similarity and those of a face, or attribute_id, account_id and create_time of an attribute.
-        Empty: the id and the similarity.
+        """Fields to return: similarity and those of a face or an event, or attribute_id, account_id and create_time of an
+        attribute. Empty: the id and the similarity.
         """
 
     def __init__(
@@ -234,19 +241,20 @@ class Candidates(_message.Message):
         *,
         faces: Global___FaceCandidates | None = ...,
         attributes: Global___AttributeCandidates | None = ...,
+        events: _event_filters_pb2.EventFilters | None = ...,
         limit: _builtins.int | None = ...,
         threshold: _builtins.float | None = ...,
         targets: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "attributes", b"attributes", "faces", b"faces", "filters", b"filters", "limit", b"limit", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "attributes", b"attributes", "events", b"events", "faces", b"faces", "filters", b"filters", "limit", b"limit", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "attributes", b"attributes", "faces", b"faces", "filters", b"filters", "limit", b"limit", "targets", b"targets", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "attributes", b"attributes", "events", b"events", "faces", b"faces", "filters", b"filters", "limit", b"limit", "targets", b"targets", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
-    _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["faces", "attributes"]  # noqa: Y015
+    _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["faces", "attributes", "events"]  # noqa: Y015
     _WhichOneofArgType_filters: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
@@ -256,6 +264,55 @@ class Candidates(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_filters) -> _WhichOneofReturnType_filters | None: ...
 
 Global___Candidates: _TypeAlias = Candidates  # noqa: Y015
+
+@_typing.final
+class BodyCandidates(_message.Message):
+    """Events to search in by the descriptors of their bodies, and what to tell of what is found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Most results."""
+    threshold: _builtins.float
+    """Least similarity."""
+    @_builtins.property
+    def events(self) -> _event_filters_pb2.EventFilters:
+        """Events."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields to return: similarity and those of an event. Empty: event_id and similarity."""
+
+    def __init__(
+        self,
+        *,
+        events: _event_filters_pb2.EventFilters | None = ...,
+        limit: _builtins.int | None = ...,
+        threshold: _builtins.float | None = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "events", b"events", "filters", b"filters", "limit", b"limit", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_threshold", b"_threshold", "events", b"events", "filters", b"filters", "limit", b"limit", "targets", b"targets", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["events"]  # noqa: Y015
+    _WhichOneofArgType_filters: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_filters) -> _WhichOneofReturnType_filters | None: ...
+
+Global___BodyCandidates: _TypeAlias = BodyCandidates  # noqa: Y015
 
 @_typing.final
 class MatchFacesRequest(_message.Message):
@@ -314,6 +371,64 @@ class MatchFacesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchFacesResponse: _TypeAlias = MatchFacesResponse  # noqa: Y015
+
+@_typing.final
+class MatchBodiesRequest(_message.Message):
+    """Request of MatchBodies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Only of this account; for accounts that read those of all. In REST a query parameter."""
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]:
+        """Whose body to look for, 1 to 30: events and descriptors of bodies."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___BodyCandidates]:
+        """Where to look for it."""
+
+    def __init__(
+        self,
+        *,
+        references: _abc.Iterable[Global___Reference] | None = ...,
+        candidates: _abc.Iterable[Global___BodyCandidates] | None = ...,
+        account_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "candidates", b"candidates", "references", b"references"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchBodiesRequest: _TypeAlias = MatchBodiesRequest  # noqa: Y015
+
+@_typing.final
+class MatchBodiesResponse(_message.Message):
+    """Response of MatchBodies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceMatches]:
+        """One for each reference, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[Global___ReferenceMatches] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchBodiesResponse: _TypeAlias = MatchBodiesResponse  # noqa: Y015
 
 @_typing.final
 class ReferenceEcho(_message.Message):
@@ -379,6 +494,7 @@ class CandidateMatches(_message.Message):
 
     FACES_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
@@ -392,6 +508,10 @@ class CandidateMatches(_message.Message):
         """As in the request."""
 
     @_builtins.property
+    def events(self) -> _event_filters_pb2.EventFilters:
+        """As in the request."""
+
+    @_builtins.property
     def result(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match]:
         """Best first; equal similarities by ascending id."""
 
@@ -400,14 +520,15 @@ class CandidateMatches(_message.Message):
         *,
         faces: Global___FaceCandidates | None = ...,
         attributes: Global___AttributeCandidates | None = ...,
+        events: _event_filters_pb2.EventFilters | None = ...,
         limit: _builtins.int = ...,
         result: _abc.Iterable[Global___Match] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "faces", b"faces", "filters", b"filters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "events", b"events", "faces", b"faces", "filters", b"filters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "faces", b"faces", "filters", b"filters", "limit", b"limit", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "events", b"events", "faces", b"faces", "filters", b"filters", "limit", b"limit", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["faces", "attributes"]  # noqa: Y015
+    _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["faces", "attributes", "events"]  # noqa: Y015
     _WhichOneofArgType_filters: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_filters) -> _WhichOneofReturnType_filters | None: ...
 
@@ -422,6 +543,7 @@ class Match(_message.Message):
     SIMILARITY_FIELD_NUMBER: _builtins.int
     FACE_FIELD_NUMBER: _builtins.int
     ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
     similarity: _builtins.float
     """In [0, 1]; absent where it was not asked for."""
     @_builtins.property
@@ -432,25 +554,34 @@ class Match(_message.Message):
     def attribute(self) -> _attributes_pb2.Attribute:
         """The attribute with the fields that were asked for."""
 
+    @_builtins.property
+    def event(self) -> _events_pb2.StoredEvent:
+        """The event with the fields that were asked for."""
+
     def __init__(
         self,
         *,
         similarity: _builtins.float | None = ...,
         face: _faces_pb2.Face | None = ...,
         attribute: _attributes_pb2.Attribute | None = ...,
+        event: _events_pb2.StoredEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attribute", b"_attribute", "_face", b"_face", "_similarity", b"_similarity", "attribute", b"attribute", "face", b"face", "similarity", b"similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attribute", b"_attribute", "_event", b"_event", "_face", b"_face", "_similarity", b"_similarity", "attribute", b"attribute", "event", b"event", "face", b"face", "similarity", b"similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attribute", b"_attribute", "_face", b"_face", "_similarity", b"_similarity", "attribute", b"attribute", "face", b"face", "similarity", b"similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attribute", b"_attribute", "_event", b"_event", "_face", b"_face", "_similarity", b"_similarity", "attribute", b"attribute", "event", b"event", "face", b"face", "similarity", b"similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attribute: _TypeAlias = _typing.Literal["attribute"]  # noqa: Y015
     _WhichOneofArgType__attribute: _TypeAlias = _typing.Literal["_attribute", b"_attribute"]  # noqa: Y015
+    _WhichOneofReturnType__event: _TypeAlias = _typing.Literal["event"]  # noqa: Y015
+    _WhichOneofArgType__event: _TypeAlias = _typing.Literal["_event", b"_event"]  # noqa: Y015
     _WhichOneofReturnType__face: _TypeAlias = _typing.Literal["face"]  # noqa: Y015
     _WhichOneofArgType__face: _TypeAlias = _typing.Literal["_face", b"_face"]  # noqa: Y015
     _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
     _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attribute) -> _WhichOneofReturnType__attribute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__event) -> _WhichOneofReturnType__event | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__face) -> _WhichOneofReturnType__face | None: ...
     @_typing.overload

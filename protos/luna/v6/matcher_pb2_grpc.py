@@ -40,6 +40,11 @@ class MatcherStub:
                 request_serializer=luna_dot_v6_dot_matcher__pb2.MatchFacesRequest.SerializeToString,
                 response_deserializer=luna_dot_v6_dot_matcher__pb2.MatchFacesResponse.FromString,
                 _registered_method=True)
+        self.MatchBodies = channel.unary_unary(
+                '/luna.v6.Matcher/MatchBodies',
+                request_serializer=luna_dot_v6_dot_matcher__pb2.MatchBodiesRequest.SerializeToString,
+                response_deserializer=luna_dot_v6_dot_matcher__pb2.MatchBodiesResponse.FromString,
+                _registered_method=True)
         self.MatchRaw = channel.unary_unary(
                 '/luna.v6.Matcher/MatchRaw',
                 request_serializer=luna_dot_v6_dot_matcher__pb2.MatchRawRequest.SerializeToString,
@@ -57,9 +62,21 @@ class MatcherServicer:
 
         Filters that select nothing give an empty result. A reference that is not there fails the whole call. A token needs
         `matching` on each kind of candidates, and without candidates on each kind of references by id.
-        Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES,
-        DESCRIPTOR_NOT_FOUND, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-        BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+        Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND,
+        EVENT_TRACK_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND,
+        MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+        NO_DESCRIPTOR_IN_XPK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchBodies(self, request, context):
+        """Search events for the body of each reference: an event, or a descriptor of a body. A reference is compared with
+        bodies of its own version. The rest is as for MatchFaces.
+        Errors: EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND, EVENT_TRACK_ID_NOT_FOUND, BODY_DESCRIPTOR_NOT_FOUND,
+        EVENTS_OFF, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+        NO_DESCRIPTOR_IN_XPK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,6 +98,11 @@ def add_MatcherServicer_to_server(servicer, server):
                     servicer.MatchFaces,
                     request_deserializer=luna_dot_v6_dot_matcher__pb2.MatchFacesRequest.FromString,
                     response_serializer=luna_dot_v6_dot_matcher__pb2.MatchFacesResponse.SerializeToString,
+            ),
+            'MatchBodies': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchBodies,
+                    request_deserializer=luna_dot_v6_dot_matcher__pb2.MatchBodiesRequest.FromString,
+                    response_serializer=luna_dot_v6_dot_matcher__pb2.MatchBodiesResponse.SerializeToString,
             ),
             'MatchRaw': grpc.unary_unary_rpc_method_handler(
                     servicer.MatchRaw,
@@ -116,6 +138,33 @@ class Matcher:
             '/luna.v6.Matcher/MatchFaces',
             luna_dot_v6_dot_matcher__pb2.MatchFacesRequest.SerializeToString,
             luna_dot_v6_dot_matcher__pb2.MatchFacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchBodies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luna.v6.Matcher/MatchBodies',
+            luna_dot_v6_dot_matcher__pb2.MatchBodiesRequest.SerializeToString,
+            luna_dot_v6_dot_matcher__pb2.MatchBodiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,9 +39,17 @@ class MatcherStub:
 
     Filters that select nothing give an empty result. A reference that is not there fails the whole call. A token needs
     `matching` on each kind of candidates, and without candidates on each kind of references by id.
-    Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES,
-    DESCRIPTOR_NOT_FOUND, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-    BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+    Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND,
+    EVENT_TRACK_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND,
+    MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+    NO_DESCRIPTOR_IN_XPK.
+    """
+    MatchBodies: _grpc.UnaryUnaryMultiCallable[_matcher_pb2.MatchBodiesRequest, _matcher_pb2.MatchBodiesResponse]
+    """Search events for the body of each reference: an event, or a descriptor of a body. A reference is compared with
+    bodies of its own version. The rest is as for MatchFaces.
+    Errors: EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND, EVENT_TRACK_ID_NOT_FOUND, BODY_DESCRIPTOR_NOT_FOUND,
+    EVENTS_OFF, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+    NO_DESCRIPTOR_IN_XPK.
     """
     MatchRaw: _grpc.UnaryUnaryMultiCallable[_matcher_pb2.MatchRawRequest, _matcher_pb2.MatchRawResponse]
     """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
@@ -60,9 +68,17 @@ class MatcherAsyncStub(MatcherStub):
 
     Filters that select nothing give an empty result. A reference that is not there fails the whole call. A token needs
     `matching` on each kind of candidates, and without candidates on each kind of references by id.
-    Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES,
-    DESCRIPTOR_NOT_FOUND, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-    BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+    Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND,
+    EVENT_TRACK_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND,
+    MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+    NO_DESCRIPTOR_IN_XPK.
+    """
+    MatchBodies: _aio.UnaryUnaryMultiCallable[_matcher_pb2.MatchBodiesRequest, _matcher_pb2.MatchBodiesResponse]  # type: ignore[assignment]
+    """Search events for the body of each reference: an event, or a descriptor of a body. A reference is compared with
+    bodies of its own version. The rest is as for MatchFaces.
+    Errors: EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND, EVENT_TRACK_ID_NOT_FOUND, BODY_DESCRIPTOR_NOT_FOUND,
+    EVENTS_OFF, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+    NO_DESCRIPTOR_IN_XPK.
     """
     MatchRaw: _aio.UnaryUnaryMultiCallable[_matcher_pb2.MatchRawRequest, _matcher_pb2.MatchRawResponse]  # type: ignore[assignment]
     """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
@@ -84,9 +100,23 @@ class MatcherServicer(metaclass=_abc_1.ABCMeta):
 
         Filters that select nothing give an empty result. A reference that is not there fails the whole call. A token needs
         `matching` on each kind of candidates, and without candidates on each kind of references by id.
-        Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES,
-        DESCRIPTOR_NOT_FOUND, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-        BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+        Errors: FACE_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND, EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND,
+        EVENT_TRACK_ID_NOT_FOUND, EVENTS_OFF, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND,
+        MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+        NO_DESCRIPTOR_IN_XPK.
+        """
+
+    @_abc_1.abstractmethod
+    def MatchBodies(
+        self,
+        request: _matcher_pb2.MatchBodiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_matcher_pb2.MatchBodiesResponse, _abc.Awaitable[_matcher_pb2.MatchBodiesResponse]]:
+        """Search events for the body of each reference: an event, or a descriptor of a body. A reference is compared with
+        bodies of its own version. The rest is as for MatchFaces.
+        Errors: EVENT_NOT_FOUND, EVENT_EXTERNAL_ID_NOT_FOUND, EVENT_TRACK_ID_NOT_FOUND, BODY_DESCRIPTOR_NOT_FOUND,
+        EVENTS_OFF, MATCH_VERSION_MISMATCH, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR,
+        NO_DESCRIPTOR_IN_XPK.
         """
 
     @_abc_1.abstractmethod

@@ -103,9 +103,10 @@ class VerifiersServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyRaw(self, request, context):
-        """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
-        Errors: VERIFIER_NOT_FOUND, MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-        BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+        """Compare every reference with every candidate, at most 100,000 pairs; nothing stored is looked at. All descriptors
+        must have one version.
+        Errors: VERIFIER_NOT_FOUND, UNUSABLE_REQUEST (too many pairs), MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH,
+        UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,10 +119,13 @@ class VerifiersServicer:
         candidate must be there and have a descriptor. What the policies store is stored when this is answered; if anything
         of it fails, nothing is. Only what belongs to the caller's own account is looked at.
 
-        A token needs `matching` on each kind of candidates, and `creation` of what the policies store.
-        Errors: VERIFIER_NOT_FOUND, FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND,
-        FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY, and those of an image:
-        NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE, MATCH_VERSION_MISMATCH.
+        A token needs `matching` on each kind of candidates, and `creation` of what the policies store. One call compares
+        with at most 1000 objects, and makes at most 100,000 comparisons.
+        Errors: VERIFIER_NOT_FOUND, NONE_OF_QUERY (no candidate is named), BAD_QUERY and UNUSABLE_REQUEST (too many),
+        BAD_BODY (liveness of a sample is asked for), FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND,
+        EXTERNAL_ID_NOT_FOUND, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY.
+        Errors of an image: NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE,
+        MATCH_VERSION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

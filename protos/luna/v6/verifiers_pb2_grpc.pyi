@@ -40,9 +40,10 @@ class VerifiersStub:
     CountVerifiers: _grpc.UnaryUnaryMultiCallable[_verifiers_pb2.CountVerifiersRequest, _verifiers_pb2.CountVerifiersResponse]
     """How many verifiers pass a filter."""
     VerifyRaw: _grpc.UnaryUnaryMultiCallable[_verifiers_pb2.VerifyRawRequest, _verifiers_pb2.VerifyRawResponse]
-    """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
-    Errors: VERIFIER_NOT_FOUND, MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-    BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+    """Compare every reference with every candidate, at most 100,000 pairs; nothing stored is looked at. All descriptors
+    must have one version.
+    Errors: VERIFIER_NOT_FOUND, UNUSABLE_REQUEST (too many pairs), MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH,
+    UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
     """
     PerformVerification: _grpc.UnaryUnaryMultiCallable[_verifiers_pb2.PerformVerificationRequest, _verifiers_pb2.PerformVerificationResponse]
     """Compare every face of images, samples and descriptors with every candidate, by the policies of a verifier.
@@ -51,10 +52,13 @@ class VerifiersStub:
     candidate must be there and have a descriptor. What the policies store is stored when this is answered; if anything
     of it fails, nothing is. Only what belongs to the caller's own account is looked at.
 
-    A token needs `matching` on each kind of candidates, and `creation` of what the policies store.
-    Errors: VERIFIER_NOT_FOUND, FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND,
-    FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY, and those of an image:
-    NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE, MATCH_VERSION_MISMATCH.
+    A token needs `matching` on each kind of candidates, and `creation` of what the policies store. One call compares
+    with at most 1000 objects, and makes at most 100,000 comparisons.
+    Errors: VERIFIER_NOT_FOUND, NONE_OF_QUERY (no candidate is named), BAD_QUERY and UNUSABLE_REQUEST (too many),
+    BAD_BODY (liveness of a sample is asked for), FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND,
+    EXTERNAL_ID_NOT_FOUND, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY.
+    Errors of an image: NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE,
+    MATCH_VERSION_MISMATCH.
     """
     GetVerifier: _grpc.UnaryUnaryMultiCallable[_verifiers_pb2.GetVerifierRequest, _verifiers_pb2.Verifier]
     """One verifier. Errors: VERIFIER_NOT_FOUND."""
@@ -77,9 +81,10 @@ class VerifiersAsyncStub(VerifiersStub):
     CountVerifiers: _aio.UnaryUnaryMultiCallable[_verifiers_pb2.CountVerifiersRequest, _verifiers_pb2.CountVerifiersResponse]  # type: ignore[assignment]
     """How many verifiers pass a filter."""
     VerifyRaw: _aio.UnaryUnaryMultiCallable[_verifiers_pb2.VerifyRawRequest, _verifiers_pb2.VerifyRawResponse]  # type: ignore[assignment]
-    """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
-    Errors: VERIFIER_NOT_FOUND, MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-    BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+    """Compare every reference with every candidate, at most 100,000 pairs; nothing stored is looked at. All descriptors
+    must have one version.
+    Errors: VERIFIER_NOT_FOUND, UNUSABLE_REQUEST (too many pairs), MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH,
+    UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
     """
     PerformVerification: _aio.UnaryUnaryMultiCallable[_verifiers_pb2.PerformVerificationRequest, _verifiers_pb2.PerformVerificationResponse]  # type: ignore[assignment]
     """Compare every face of images, samples and descriptors with every candidate, by the policies of a verifier.
@@ -88,10 +93,13 @@ class VerifiersAsyncStub(VerifiersStub):
     candidate must be there and have a descriptor. What the policies store is stored when this is answered; if anything
     of it fails, nothing is. Only what belongs to the caller's own account is looked at.
 
-    A token needs `matching` on each kind of candidates, and `creation` of what the policies store.
-    Errors: VERIFIER_NOT_FOUND, FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND,
-    FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY, and those of an image:
-    NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE, MATCH_VERSION_MISMATCH.
+    A token needs `matching` on each kind of candidates, and `creation` of what the policies store. One call compares
+    with at most 1000 objects, and makes at most 100,000 comparisons.
+    Errors: VERIFIER_NOT_FOUND, NONE_OF_QUERY (no candidate is named), BAD_QUERY and UNUSABLE_REQUEST (too many),
+    BAD_BODY (liveness of a sample is asked for), FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND,
+    EXTERNAL_ID_NOT_FOUND, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY.
+    Errors of an image: NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE,
+    MATCH_VERSION_MISMATCH.
     """
     GetVerifier: _aio.UnaryUnaryMultiCallable[_verifiers_pb2.GetVerifierRequest, _verifiers_pb2.Verifier]  # type: ignore[assignment]
     """One verifier. Errors: VERIFIER_NOT_FOUND."""
@@ -135,9 +143,10 @@ class VerifiersServicer(metaclass=_abc_1.ABCMeta):
         request: _verifiers_pb2.VerifyRawRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verifiers_pb2.VerifyRawResponse, _abc.Awaitable[_verifiers_pb2.VerifyRawResponse]]:
-        """Compare every reference with every candidate; nothing stored is looked at. All descriptors must have one version.
-        Errors: VERIFIER_NOT_FOUND, MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH, UNKNOWN_DESCRIPTOR_VERSION,
-        BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
+        """Compare every reference with every candidate, at most 100,000 pairs; nothing stored is looked at. All descriptors
+        must have one version.
+        Errors: VERIFIER_NOT_FOUND, UNUSABLE_REQUEST (too many pairs), MIXED_DESCRIPTOR_VERSIONS, WRONG_DESCRIPTOR_LENGTH,
+        UNKNOWN_DESCRIPTOR_VERSION, BAD_SDK_DESCRIPTOR, NO_DESCRIPTOR_IN_XPK.
         """
 
     @_abc_1.abstractmethod
@@ -152,10 +161,13 @@ class VerifiersServicer(metaclass=_abc_1.ABCMeta):
         candidate must be there and have a descriptor. What the policies store is stored when this is answered; if anything
         of it fails, nothing is. Only what belongs to the caller's own account is looked at.
 
-        A token needs `matching` on each kind of candidates, and `creation` of what the policies store.
-        Errors: VERIFIER_NOT_FOUND, FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND, EXTERNAL_ID_NOT_FOUND,
-        FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY, and those of an image:
-        NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE, MATCH_VERSION_MISMATCH.
+        A token needs `matching` on each kind of candidates, and `creation` of what the policies store. One call compares
+        with at most 1000 objects, and makes at most 100,000 comparisons.
+        Errors: VERIFIER_NOT_FOUND, NONE_OF_QUERY (no candidate is named), BAD_QUERY and UNUSABLE_REQUEST (too many),
+        BAD_BODY (liveness of a sample is asked for), FACE_NOT_FOUND, EVENT_NOT_FOUND, ATTRIBUTE_NOT_FOUND,
+        EXTERNAL_ID_NOT_FOUND, FACE_HAS_NO_ATTRIBUTES, NO_REFERENCE_DESCRIPTOR, DESCRIPTOR_NOT_FOUND, FEATURE_OFF, BUSY.
+        Errors of an image: NOT_AN_IMAGE, IMAGE_TOO_LARGE, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, WRONG_SAMPLE_SIZE,
+        MATCH_VERSION_MISMATCH.
         """
 
     @_abc_1.abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from server.domain.generation.sources import Looking
 from server.domain.generation.subjects import each, together
 from server.domain.images import Images
 from server.domain.matching import Matching
-from server.domain.policies import Policies
+from server.domain.policies import EventPolicy, Policies
 
 
 class Generation:
@@ -26,10 +27,12 @@ class Generation:
         images: looks at pictures.
         matching: finds who is known.
         keeping: keeps what is made.
+        stores_events: events are kept; otherwise they are answered and told alone (reference document: events off).
     """
 
-    def __init__(self, images: Images, matching: Matching, keeping: Keeping) -> None:
+    def __init__(self, images: Images, matching: Matching, keeping: Keeping, *, stores_events: bool = True) -> None:
         self._images = images
+        self._stores_events = stores_events
         self._comparing = Comparing(matching)
         self._keeping = keeping
 
@@ -55,6 +58,8 @@ class Generation:
             ListsNotFound: a list of the policies is not there.
         """
         now = datetime.now(UTC)
+        if not self._stores_events:
+            policies = replace(policies, storage=replace(policies.storage, event=EventPolicy(store=False)))
         plan = Plan.of(policies)
         engine = self._images.engine
         plan.require(engine, wish.sources)

@@ -17,11 +17,11 @@ from server import settings
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
 from server.domain.faces import FaceChanges, FaceFilter, NewFace
-from server.domain.search import FeedUpdate, IndexedFace
+from server.domain.search import FeedUpdate, IndexedObject
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
-from storage.feed import PostgresFaceFeed
 from storage.lists import PostgresListStore
 from storage.sweeper import Sweeper
 from tests.integration.storage.made import EVERYONE, NOW, OURS, THEIRS, a_face, a_list, an_attribute, number, vector
@@ -35,17 +35,17 @@ class Follower:
 
     def __init__(self, feed: PostgresFaceFeed) -> None:
         self.feed = feed
-        self.faces: dict[UUID, IndexedFace] = {}
+        self.faces: dict[UUID, IndexedObject] = {}
         self.resets = 0
 
     async def follow(self) -> FeedUpdate:
         update = await self.feed.catch_up()
         if update.reset:
             self.resets += 1
-            self.faces = {face.face_id: face async for batch in self.feed.snapshot() for face in batch}
+            self.faces = {face.object_id: face async for batch in self.feed.snapshot() for face in batch}
             return await self.follow()
         for face in update.changed:
-            self.faces[face.face_id] = face
+            self.faces[face.object_id] = face
         for face_id in update.gone:
             self.faces.pop(face_id, None)
         return update
@@ -63,7 +63,7 @@ async def follower(database: Database) -> AsyncIterator[Follower]:
     await feed.close()
 
 
-async def state(database: Database) -> dict[UUID, IndexedFace]:
+async def state(database: Database) -> dict[UUID, IndexedObject]:
     """What the tables say, by a path of its own: plain rows, put together here."""
     vectors: dict[UUID, list[Descriptor]] = {}
     for row in await database.fetch(text("SELECT * FROM face_descriptors ORDER BY version")):
@@ -73,14 +73,14 @@ async def state(database: Database) -> dict[UUID, IndexedFace]:
         lists.setdefault(row.face_id, []).append(row.list_id)
     rows = await database.fetch(text("SELECT * FROM faces"))
     return {
-        row.face_id: IndexedFace(
+        row.face_id: IndexedObject(
             row.face_id,
             row.account_id,
             row.create_time,
             row.external_id,
-            row.event_id,
-            tuple(lists.get(row.face_id, ())),
             tuple(vectors[row.face_id]),
+            tuple(lists.get(row.face_id, ())),
+            row.event_id,
         )
         for row in rows
         if row.face_id in vectors
@@ -88,9 +88,9 @@ async def state(database: Database) -> dict[UUID, IndexedFace]:
 
 
 async def test_a_feed_without_a_position_asks_for_a_snapshot(follower: Follower) -> None:
-    assert await follower.feed.catch_up() == FeedUpdate((), (), reset=True)
+    assert await follower.feed.catch_up() == FeedUpdate(reset=True)
     await follower.follow()
-    assert await follower.feed.catch_up() == FeedUpdate((), ())
+    assert await follower.feed.catch_up() == FeedUpdate()
 
 
 async def test_a_snapshot_has_every_face_with_a_descriptor(
@@ -105,10 +105,10 @@ async def test_a_snapshot_has_every_face_with_a_descriptor(
     await faces.create(NewFace(a_face(4)))
     await follower.follow()
     assert follower.faces == {
-        number(1): IndexedFace(
-            number(1), OURS, NOW, "x", number(50), (number(7), number(8)), (vector(1, 1001), vector(2, 1002))
+        number(1): IndexedObject(
+            number(1), OURS, NOW, "x", (vector(1, 1001), vector(2, 1002)), (number(7), number(8)), number(50)
         ),
-        number(2): IndexedFace(number(2), THEIRS, NOW, "", None, (), (vector(3),)),
+        number(2): IndexedObject(number(2), THEIRS, NOW, "", (vector(3),)),
     }
     assert follower.faces == await state(database)
 
@@ -135,9 +135,9 @@ async def test_every_change_that_an_index_sees_is_delivered_once(
     for step in steps:
         await step
         update = await follower.follow()
-        assert {face.face_id for face in update.changed} | set(update.gone) == {one}
+        assert {face.object_id for face in update.changed} | set(update.gone) == {one}
         assert follower.faces == await state(database)
-        assert await follower.feed.catch_up() == FeedUpdate((), ())
+        assert await follower.feed.catch_up() == FeedUpdate()
     assert follower.resets == 1
 
 
@@ -150,7 +150,7 @@ async def test_changes_that_an_index_does_not_see_are_not_noted(
     await faces.change(OUR_SCOPE, number(1), FaceChanges(user_data="u", avatar="a", external_id=""))
     await lists.change(OUR_SCOPE, number(7), "u", NOW)
     await lists.attach(OUR_SCOPE, number(7), [number(1)], NOW)
-    assert await follower.feed.catch_up() == FeedUpdate((), ())
+    assert await follower.feed.catch_up() == FeedUpdate()
 
 
 async def test_faces_go_with_the_list_that_they_are_removed_with(
@@ -177,13 +177,13 @@ async def test_a_slow_transaction_that_began_earlier_and_commits_later_is_not_mi
         async with database.transaction() as quick:
             await quick.execute(change, {"data": vector(8).data, "face_id": number(1)})
         update = await follower.follow()
-        assert [face.face_id for face in update.changed] == [number(1)]
-        assert await follower.feed.catch_up() == FeedUpdate((), ()), "what is read is not read again while one runs"
+        assert [face.object_id for face in update.changed] == [number(1)]
+        assert await follower.feed.catch_up() == FeedUpdate(), "what is read is not read again while one runs"
         await faces.set_attribute(OUR_SCOPE, number(2), an_attribute(vector(7)))
-        assert [face.face_id for face in (await follower.follow()).changed] == [number(2)]
-    assert [face.face_id for face in (await follower.follow()).changed] == [number(0)]
+        assert [face.object_id for face in (await follower.follow()).changed] == [number(2)]
+    assert [face.object_id for face in (await follower.follow()).changed] == [number(0)]
     assert [follower.bytes_of(value) for value in range(3)] == [9, 8, 7]
-    assert await follower.feed.catch_up() == FeedUpdate((), ())
+    assert await follower.feed.catch_up() == FeedUpdate()
 
 
 async def test_a_transaction_that_runs_during_the_snapshot_is_not_missed(
@@ -348,7 +348,7 @@ async def test_young_changes_are_not_pruned(
     sweeper = Sweeper(database, blobs)
     for _ in range(3):
         assert await sweeper.prune_changes() == 0
-    assert [face.face_id for face in (await follower.follow()).changed] == [number(1)]
+    assert [face.object_id for face in (await follower.follow()).changed] == [number(1)]
 
 
 async def test_a_transaction_in_flight_is_never_below_the_floor(
@@ -381,7 +381,7 @@ async def test_a_crash_of_postgresql_resets_the_follower_and_a_restart_does_not(
     await follower.follow()
     assert follower.resets == 2
     assert follower.faces == await state(database)
-    assert await follower.feed.catch_up() == FeedUpdate((), ())
+    assert await follower.feed.catch_up() == FeedUpdate()
 
 
 async def test_truncating_a_table_resets_the_follower(

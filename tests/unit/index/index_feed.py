@@ -1,4 +1,4 @@
-"""A feed in memory that keeps the contract of `FaceFeed`, with trouble on demand."""
+"""A feed in memory that keeps the contract of `Feed`, with trouble on demand."""
 
 from __future__ import annotations
 
@@ -6,65 +6,72 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
-from index_model import selects
-
 from server.domain.access import Scope
-from server.domain.faces import FaceFilter
-from server.domain.search import FeedUpdate, IndexedFace
+from server.domain.search import FeedUpdate, IndexedObject, Span
 from server.errors import Unavailable
 
 
 class MemoryFeed:
-    """Committed faces and the log of their changes.
+    """Committed objects with a text each, and the log of their changes. Its filters are parts of the text.
 
     Attributes:
         delay: seconds that a call takes after it has read what it will answer.
         broken: an exception that every call raises.
         calls: catch-ups that were begun.
         snapshots: snapshots that were begun.
+        selected: the filters that were asked for.
     """
 
     def __init__(self) -> None:
-        self.faces: dict[UUID, IndexedFace] = {}
-        self.user_data: dict[UUID, str] = {}
+        self.objects: dict[UUID, IndexedObject] = {}
+        self.texts: dict[UUID, str] = {}
         self.delay = 0.0
         self.broken: Exception | None = None
         self.calls = 0
         self.snapshots = 0
         self.under_way = 0
-        self._log: list[UUID] = []
+        self.selected: list[str] = []
+        self._log: list[UUID | Span] = []
         self._position = 0
         self._too_old = False
         self._woken = asyncio.Event()
 
-    def commit(self, *faces: IndexedFace, user_data: str = "") -> None:
-        """Write faces."""
-        for face in faces:
-            self.faces[face.face_id] = face
-            self.user_data[face.face_id] = user_data
-            self._log.append(face.face_id)
+    def commit(self, *objects: IndexedObject, text: str = "") -> None:
+        """Write objects."""
+        for one in objects:
+            self.objects[one.object_id] = one
+            self.texts[one.object_id] = text
+            self._log.append(one.object_id)
         self._woken.set()
 
-    def delete(self, *face_ids: UUID) -> None:
-        """Delete faces."""
-        for face_id in face_ids:
-            del self.faces[face_id]
-            self._log.append(face_id)
+    def delete(self, *ids: UUID) -> None:
+        """Delete objects."""
+        for object_id in ids:
+            del self.objects[object_id]
+            self._log.append(object_id)
+        self._woken.set()
+
+    def drop(self, span: Span) -> None:
+        """Delete everything that was created within a span, without naming it."""
+        for one in list(self.objects.values()):
+            if span.start <= one.create_time < span.end:
+                del self.objects[one.object_id]
+        self._log.append(span)
         self._woken.set()
 
     def cut(self) -> None:
         """Lose the log: the follower's position is too old."""
         self._too_old = True
 
-    async def snapshot(self) -> AsyncIterator[Sequence[IndexedFace]]:
+    async def snapshot(self) -> AsyncIterator[Sequence[IndexedObject]]:
         self.snapshots += 1
         self._fail()
         position = len(self._log)
-        faces = [face for face in self.faces.values() if face.descriptors]
-        for start in range(0, len(faces), 100):
+        objects = [one for one in self.objects.values() if one.descriptors]
+        for start in range(0, len(objects), 100):
             await asyncio.sleep(self.delay)
             self._fail()
-            yield faces[start : start + 100]
+            yield objects[start : start + 100]
         self._position = position
         self._too_old = False
 
@@ -76,16 +83,17 @@ class MemoryFeed:
                 raise RuntimeError("two at a time")
             self._fail()
             position = len(self._log)
-            ids = list(dict.fromkeys(self._log[self._position : position]))
-            present = {face_id: self.faces.get(face_id) for face_id in ids}
+            noted = list(dict.fromkeys(self._log[self._position : position]))
+            dropped = tuple(one for one in noted if isinstance(one, Span))
+            present = {one: self.objects.get(one) for one in noted if isinstance(one, UUID)}
             await asyncio.sleep(self.delay)
             self._fail()
             if self._too_old:
-                return FeedUpdate((), (), reset=True)
+                return FeedUpdate(reset=True)
             self._position = position
-            changed = tuple(face for face in present.values() if face is not None and face.descriptors)
-            held = {face.face_id for face in changed}
-            return FeedUpdate(changed, tuple(face_id for face_id in ids if face_id not in held))
+            changed = tuple(one for one in present.values() if one is not None and one.descriptors)
+            held = {one.object_id for one in changed}
+            return FeedUpdate(changed, tuple(one for one in present if one not in held), dropped)
         finally:
             self.under_way -= 1
 
@@ -98,11 +106,11 @@ class MemoryFeed:
             return
         self._woken.clear()
 
-    async def select(self, scope: Scope, where: FaceFilter) -> list[UUID]:
+    async def select(self, scope: Scope, filters: str) -> list[UUID]:
         self._fail()
+        self.selected.append(filters)
         await asyncio.sleep(self.delay)
-        text = where.user_data or ""
-        return [i for i, face in self.faces.items() if text in self.user_data[i] and selects(where, scope, face)]
+        return [i for i, one in self.objects.items() if filters in self.texts[i] and scope.includes(one.account_id)]
 
     def _fail(self) -> None:
         if self.broken is not None:

@@ -6,30 +6,32 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
 import pytest
 from index_feed import TROUBLE, MemoryFeed
-from index_model import Model, agree, face, halves, query
+from index_model import START, Model, agree, halves, indexed, query
 
-from engines.index.faces import IndexedFaces
 from engines.index.follower import FollowingIndex, Pace
-from server.domain.faces import FaceFilter
-from server.domain.search import IndexedFace
-from server.errors import Busy, Unavailable
+from engines.index.shelves import Shelves
+from server.domain.access import Scope
+from server.domain.search import IndexedObject, Span, Where
+from server.errors import Busy, InvalidInput, Unavailable
 
 QUIET = Pace(attention=60, rest=60)
 RNG = np.random.default_rng(11)
 ANY = halves(np.ones(128))
 
 
-def someone(n: int) -> IndexedFace:
-    return face(UUID(int=n), halves(RNG.standard_normal(128)))
+def someone(n: int) -> IndexedObject:
+    return indexed(UUID(int=n), halves(RNG.standard_normal(128)))
 
 
 @asynccontextmanager
-async def following(feed: MemoryFeed, *, threads: int = 1, pace: Pace = QUIET) -> AsyncIterator[FollowingIndex]:
+async def following(feed: MemoryFeed, *, threads: int = 1, pace: Pace = QUIET) -> AsyncIterator[FollowingIndex[str]]:
     index = FollowingIndex(feed, threads=threads, pace=pace)
     try:
         await index.start()
@@ -38,15 +40,15 @@ async def following(feed: MemoryFeed, *, threads: int = 1, pace: Pace = QUIET) -
         await index.close()
 
 
-async def ids(index: FollowingIndex, where: FaceFilter | None = None) -> set[int]:
-    (hits,) = await index.search([query(ANY, where, limit=10_000)])
-    return {hit.face_id.int for hit in hits}
+async def ids(index: FollowingIndex[str], where: Where | None = None, filters: str | None = None) -> set[int]:
+    (hits,) = await index.search([query(ANY, where, limit=10_000, filters=filters)])
+    return {hit.object_id.int for hit in hits}
 
 
-async def holds(index: FollowingIndex, faces: int) -> bool:
+async def holds(index: FollowingIndex[str], faces: int) -> bool:
     """Whether the index comes to hold so many faces within five seconds, without being asked for any."""
     for _ in range(500):
-        if index._faces.count(1001) == faces:
+        if index._shelves.count(1001) == faces:
             return True
         await asyncio.sleep(0.01)
     return False
@@ -104,11 +106,11 @@ async def test_everything_committed_before_a_search_is_in_it_while_many_search_a
             if dice.random() < 0.4:
                 feed.delete(UUID(int=mine.pop(dice.randrange(len(mine)))))
 
-    async def searcher(index: FollowingIndex) -> int:
+    async def searcher(index: FollowingIndex[str]) -> int:
         seen = 0
         for _ in range(40):
             await asyncio.sleep(dice.random() / 300)
-            before, log = set(feed.faces), len(feed._log)
+            before, log = set(feed.objects), len(feed._log)
             found = {UUID(int=n) for n in await ids(index)}
             touched = set(feed._log[log:])
             assert found - touched == before - touched
@@ -118,7 +120,7 @@ async def test_everything_committed_before_a_search_is_in_it_while_many_search_a
     async with following(feed, threads=2, pace=Pace(attention=0.01, rest=0.001)) as index:
         ends = await asyncio.gather(*(writer() for _ in range(4)), *(searcher(index) for _ in range(8)))
         assert ends[4:] == [40] * 8
-        model = Model(dict(feed.faces))
+        model = Model(dict(feed.objects))
         one = query(ANY, limit=50)
         agree((await index.search([one]))[0], model.search(one), 50)
 
@@ -127,9 +129,9 @@ async def test_a_change_waits_for_the_scan_that_runs_and_never_tears_it(monkeypa
     feed = MemoryFeed()
     feed.commit(*(someone(n) for n in range(1, 301)))
     scanning = changing = 0
-    search, apply = IndexedFaces.search, IndexedFaces.apply
+    search, apply = Shelves.search, Shelves.apply
 
-    def watched_search(self: IndexedFaces, *given: object) -> object:
+    def watched_search(self: Shelves, *given: object) -> object:
         nonlocal scanning
         scanning += 1
         assert not changing
@@ -139,7 +141,7 @@ async def test_a_change_waits_for_the_scan_that_runs_and_never_tears_it(monkeypa
             assert not changing
             scanning -= 1
 
-    def watched_apply(self: IndexedFaces, *given: object) -> None:
+    def watched_apply(self: Shelves, *given: object) -> None:
         nonlocal changing
         changing += 1
         assert not scanning
@@ -149,8 +151,8 @@ async def test_a_change_waits_for_the_scan_that_runs_and_never_tears_it(monkeypa
             assert not scanning
             changing -= 1
 
-    monkeypatch.setattr(IndexedFaces, "search", watched_search)
-    monkeypatch.setattr(IndexedFaces, "apply", watched_apply)
+    monkeypatch.setattr(Shelves, "search", watched_search)
+    monkeypatch.setattr(Shelves, "apply", watched_apply)
     async with following(feed, threads=3, pace=Pace(attention=0.01, rest=0)) as index:
 
         async def search_often() -> None:
@@ -226,10 +228,10 @@ async def test_trouble_in_the_midst_of_a_reload_never_shows_half_an_index() -> N
 
 async def test_a_search_that_has_caught_up_is_refused_once_the_index_is_gone() -> None:
     feed = MemoryFeed()
-    feed.commit(*(someone(n) for n in range(1, 501)), user_data="blue coat")
+    feed.commit(*(someone(n) for n in range(1, 501)), text="blue coat")
     async with following(feed) as index:
         feed.delay = 0.1
-        selecting = asyncio.create_task(ids(index, FaceFilter(user_data="blue")))
+        selecting = asyncio.create_task(ids(index, filters="blue"))
         await asyncio.sleep(0.15)  # caught up; the database is still selecting
         feed.cut()
         feed.delay = 0
@@ -247,7 +249,7 @@ async def test_a_change_that_cannot_be_applied_is_mended_by_loading_anew(monkeyp
     async with following(feed) as index:
         feed.commit(someone(2))
         with monkeypatch.context() as patch:
-            patch.setattr(IndexedFaces, "apply", lambda *given: 1 / 0)
+            patch.setattr(Shelves, "apply", lambda *given: 1 / 0)
             with pytest.raises(Unavailable):
                 await ids(index)
         assert await ids(index) == {1, 2}
@@ -278,18 +280,18 @@ async def test_a_search_that_is_cancelled_takes_nobody_along() -> None:
         assert ends[1::2] == [{1}] * 5
 
 
-async def test_user_data_is_asked_of_the_database() -> None:
+async def test_what_the_index_does_not_know_is_asked_of_the_database() -> None:
     feed = MemoryFeed()
-    feed.commit(someone(1), someone(2), user_data="blue coat")
-    feed.commit(someone(3), user_data="red coat")
+    feed.commit(someone(1), someone(2), text="blue coat")
+    feed.commit(someone(3), text="red coat")
     async with following(feed) as index:
-        assert await ids(index, FaceFilter(user_data="coat")) == {1, 2, 3}
-        assert await ids(index, FaceFilter(user_data="blue")) == {1, 2}
-        assert await ids(index, FaceFilter(user_data="blue", face_ids=(UUID(int=2), UUID(int=3)))) == {2}
-        assert await ids(index, FaceFilter(user_data="green")) == set()
+        assert await ids(index, filters="coat") == {1, 2, 3}
+        assert await ids(index, filters="blue") == {1, 2}
+        assert await ids(index, Where(ids=frozenset({UUID(int=2), UUID(int=3)})), "blue") == {2}
+        assert await ids(index, filters="green") == set()
         feed.broken = TROUBLE
         with pytest.raises(Unavailable):
-            await ids(index, FaceFilter(user_data="blue"))
+            await ids(index, filters="blue")
 
 
 async def test_too_many_searches_are_refused() -> None:
@@ -322,3 +324,34 @@ async def test_nothing_asked_is_nothing_answered() -> None:
     async with following(MemoryFeed()) as index:
         assert await index.search([]) == []
         assert await ids(index) == set()
+
+
+async def test_filters_that_several_queries_share_are_asked_for_once() -> None:
+    feed = MemoryFeed()
+    feed.commit(someone(1), text="blue coat")
+    async with following(feed) as index:
+        asked = [query(ANY, filters=one) for one in ("blue", "coat", "blue", "blue", "red")]
+        answers = await index.search(asked)
+        assert [len(hits) for hits in answers] == [1, 1, 1, 1, 0]
+        assert sorted(feed.selected) == ["blue", "coat", "red"]
+
+
+async def test_a_filter_that_the_database_refuses_is_the_callers_fault() -> None:
+    class Refusing(MemoryFeed):
+        async def select(self, scope: Scope, filters: str) -> list[UUID]:
+            raise InvalidInput(message="a text has a character that cannot be stored")
+
+    async with following(Refusing()) as index:
+        with pytest.raises(InvalidInput):
+            await ids(index, filters="\0")
+
+
+async def test_what_was_dropped_without_being_named_is_not_found_and_what_came_after_is() -> None:
+    feed = MemoryFeed()
+    feed.commit(*(replace(someone(n), create_time=START + timedelta(hours=n)) for n in range(1, 101)))
+    async with following(feed) as index:
+        assert await ids(index) == set(range(1, 101))
+        feed.drop(Span(START + timedelta(hours=10), START + timedelta(hours=90)))
+        feed.commit(replace(someone(200), create_time=START + timedelta(hours=50)))
+        assert await ids(index) == {*range(1, 10), *range(90, 101), 200}
+        assert feed.snapshots == 1

@@ -12,10 +12,10 @@ from server.domain.access import Scope
 from server.domain.accounts import Account, AccountChanges, AccountType
 from server.domain.attributes import AttributeContent, FaceAttribute, TemporaryAttribute
 from server.domain.audit import AuditEntry, Change, in_progress
-from server.domain.descriptors import Descriptor
+from server.domain.descriptors import LAYOUTS, Descriptor
 from server.domain.faces import Face, FaceChanges, FaceFilter, NewFace, Page
 from server.domain.samples import Sample, SampleType
-from server.domain.search import FaceQuery, Hit
+from server.domain.search import Hit, Query
 from server.domain.tokens import SigningKey, Token
 from server.errors import AccountIdTaken, AccountNotFound, Busy, LoginTaken
 
@@ -25,12 +25,13 @@ VERSION = 1001
 
 def descriptor(*head: float, version: int = VERSION) -> Descriptor:
     """A float16 descriptor that begins with some numbers and goes on with zeros."""
-    return Descriptor.raw(version, struct.pack("<128e", *head, *[0.0] * (128 - len(head))))
+    count = LAYOUTS[version].dimensions
+    return Descriptor.raw(version, struct.pack(f"<{count}e", *head, *[0.0] * (count - len(head))), LAYOUTS)
 
 
 def cosine(one: Descriptor, other: Descriptor) -> float:
     """The cosine of two float16 descriptors; 0 where one of them is zero."""
-    a, b = (struct.unpack("<128e", each.data) for each in (one, other))
+    a, b = (struct.unpack(f"<{len(each.data) // 2}e", each.data) for each in (one, other))
     norms = sum(x * x for x in a) * sum(x * x for x in b)
     return sum(x * y for x, y in zip(a, b, strict=True)) / norms**0.5 if norms else 0.0
 
@@ -202,22 +203,22 @@ class SlowIndex:
 
     def __init__(self, faces: MemoryFaces) -> None:
         self._faces = faces
-        self.asked: list[FaceQuery] = []
+        self.asked: list[Query[FaceFilter]] = []
 
-    async def search(self, queries: Sequence[FaceQuery]) -> list[list[Hit]]:
+    async def search(self, queries: Sequence[Query[FaceFilter]]) -> list[list[Hit]]:
         self.asked += queries
         return [self._one(query) for query in queries]
 
-    def _one(self, query: FaceQuery) -> list[Hit]:
+    def _one(self, query: Query[FaceFilter]) -> list[Hit]:
         hits = []
         for face_id, attribute in self._faces.attributes.items():
             known = attribute.content.descriptor(query.descriptor.version)
             if known is None or not query.scope.includes(self._faces.rows[face_id].account_id):
                 continue
             hit = Hit(face_id, cosine(query.descriptor, known))
-            if hit.cosine >= query.min_cosine and (query.where.face_ids is None or face_id in query.where.face_ids):
+            if hit.cosine >= query.min_cosine and (query.where.ids is None or face_id in query.where.ids):
                 hits.append(hit)
-        return sorted(hits, key=lambda hit: (-hit.cosine, hit.face_id))[: query.limit]
+        return sorted(hits, key=lambda hit: (-hit.cosine, hit.object_id))[: query.limit]
 
 
 class SlowComparer:

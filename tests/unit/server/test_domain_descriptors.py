@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from domain_stores import MemoryAttributes, MemoryFaces, SlowComparer, SlowIndex, descriptor
+from event_stores import MemoryEvents
 
 from server.domain.access import Scope
 from server.domain.descriptors import BODY_SPECS, SPECS, Calibration, calibrated
@@ -42,7 +43,14 @@ async def test_matching_tells_similarities_by_the_calibration_it_was_given() -> 
     faces = MemoryFaces()
     specs = calibrated(SPECS, {1001: Calibration(5, 0.8)})
     matching = Matching(
-        SlowIndex(faces), SlowComparer(), faces, MemoryAttributes(), descriptor_version=1001, specs=specs
+        SlowIndex(faces),
+        SlowComparer(),
+        faces,
+        MemoryAttributes(),
+        MemoryEvents(),
+        None,
+        descriptor_version=1001,
+        specs=specs,
     )
     one, other = descriptor(1), descriptor(3, 4)
     ((similarity,),) = await matching.compare([one], [other])

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from domain_stores import NOW, MemoryAttributes, MemoryFaces, SlowComparer, SlowIndex, cosine, descriptor
+from event_stores import MemoryEvents
 
 from server.domain.access import Principal, Scope
 from server.domain.accounts import AccountType
@@ -26,7 +27,6 @@ from server.errors import (
     AttributeNotFound,
     BadBody,
     DescriptorNotFound,
-    EventsOff,
     ExternalIdNotFound,
     FaceHasNoAttributes,
     FaceNotFound,
@@ -51,7 +51,15 @@ class World:
         self.faces = MemoryFaces()
         self.attributes = MemoryAttributes()
         self.index = SlowIndex(self.faces)
-        self.matching = Matching(self.index, SlowComparer(), self.faces, self.attributes, descriptor_version=1001)
+        self.matching = Matching(
+            self.index,
+            SlowComparer(),
+            self.faces,
+            self.attributes,
+            MemoryEvents(),
+            None,
+            descriptor_version=1001,
+        )
         self.near = self.faces.put(1, ONE, NEAR, external_id="near")
         self.far = self.faces.put(2, ONE, FAR)
         self.others = self.faces.put(3, OTHER, REFERENCE, external_id="others")
@@ -169,9 +177,6 @@ async def test_attributes_are_ordered_by_similarity_then_id_and_cut(world: World
         (ReferenceKind.ATTRIBUTE, str(uuid4()), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=20)), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=21)), NoReferenceDescriptor),
-        (ReferenceKind.EVENT, str(uuid4()), EventsOff),
-        (ReferenceKind.EVENT_EXTERNAL_ID, "x", EventsOff),
-        (ReferenceKind.EVENT_TRACK_ID, "x", EventsOff),
     ],
 )
 async def test_a_reference_that_cannot_be_had_is_told_by_its_kind(

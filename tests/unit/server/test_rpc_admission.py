@@ -6,10 +6,10 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from luna.v6 import faces_pb2, samples_pb2
+from luna.v6 import events_pb2, faces_pb2, samples_pb2, verifiers_pb2
 
 from server.errors import BadBody, Busy
-from server.rpc.admission import Admission
+from server.rpc.admission import Admission, takes_images
 from server.rpc.authorization import Authorizer
 from server.rpc.dispatcher import Context, Dispatcher
 from server.rpc.methods import Method
@@ -45,6 +45,20 @@ def test_a_place_is_free_again_whatever_ends_the_call() -> None:
             raise failure
     with admission.admitted(method(DETECT)):
         pass
+
+
+@pytest.mark.parametrize(
+    "request_type",
+    [
+        samples_pb2.DetectFacesRequest,
+        events_pb2.GenerateEventsRequest,
+        events_pb2.GenerateStreamEventsRequest,
+        verifiers_pb2.PerformVerificationRequest,
+    ],
+)
+def test_a_place_is_needed_in_whatever_form_images_come(request_type: Any) -> None:
+    assert takes_images(request_type.DESCRIPTOR)
+    assert not takes_images(verifiers_pb2.VerifyRawRequest.DESCRIPTOR)
 
 
 async def test_a_refused_call_is_not_even_authorized() -> None:

@@ -13,9 +13,18 @@ from server.application import SERVICES
 from server.domain.access import Principal, TokenGrant
 from server.domain.accounts import AccountType
 from server.domain.permissions import ACTIONS, RESOURCES, EmitEvents, Permissions
-from server.errors import EventsNotAllowed, Forbidden, HandlerNotAllowed, MissingPermission, MissingResource
+from server.errors import (
+    BadBody,
+    EventsNotAllowed,
+    Forbidden,
+    HandlerNotAllowed,
+    MissingField,
+    MissingPermission,
+    MissingResource,
+)
 from server.rpc.authorization import permit
 from server.rpc.methods import Method
+from server.rpc.validation import validate
 
 METHODS = [method for service in SERVICES.values() for method in service.methods]
 FACES, BODIES = samples_pb2.SAMPLE_TYPE_FACES, samples_pb2.SAMPLE_TYPE_BODIES
@@ -121,13 +130,14 @@ def test_a_token_makes_events_with_the_handlers_that_it_names(emit: EmitEvents, 
     assert caught.value.code == {HandlerNotAllowed: 11067, EventsNotAllowed: 11068}[error]
 
 
-def test_what_names_no_handler_is_left_to_validation_unless_the_token_names_some() -> None:
-    """Nobody makes events of it either way; the answer does not depend on how an id is written."""
-    for text in ("", "x", str(HANDLER).upper() + " ", "0" * 36):
-        request = events_pb2.GenerateEventsRequest(handler_id=text)
-        permit(emitting(EmitEvents(allowed=True, black_list=frozenset({HANDLER}))), EMIT, request)
-        with pytest.raises(HandlerNotAllowed):
-            permit(emitting(EmitEvents(allowed=True, white_list=frozenset({HANDLER}))), EMIT, request)
+@pytest.mark.parametrize("text", ["", "x", str(UUID(int=0xABC)).upper()])
+def test_what_is_no_id_of_a_handler_is_left_to_validation(text: str) -> None:
+    request = events_pb2.GenerateEventsRequest(handler_id=text)
+    permit(emitting(EmitEvents(allowed=True, white_list=frozenset({HANDLER}))), EMIT, request)
+    with pytest.raises(EventsNotAllowed):
+        permit(emitting(EmitEvents()), EMIT, request)
+    with pytest.raises((BadBody, MissingField)):
+        validate(request, None)
 
 
 def test_an_account_by_itself_makes_events_with_every_handler() -> None:

@@ -1,0 +1,1 @@
+"""Generated policies and pictures, and what the reference document says must come of them."""
