@@ -147,7 +147,7 @@ async def grpc_server(
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(
-        [*handlers(dispatcher, KEY), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
+        [*handlers(dispatcher, key=KEY), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
     )
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
