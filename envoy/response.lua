@@ -5,23 +5,11 @@ local ERRORS = {{ grpc_errors }}
 local NAMESPACE = "luna"
 local SOCKET_REFUSALS = {["414"] = true, ["431"] = true}
 
--- Seeded by the clock and an address, so that neither two starts nor two workers give the same ids.
-math.randomseed(os.time() + (tonumber((tostring({}):match("0x(%x+)") or "0"), 16) or 0) % 2147483647)
-
-local function new_request_id()
-  local uuid = ("xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"):gsub("[xy]", function(place)
-    return string.format("%x", place == "x" and math.random(0, 15) or math.random(8, 11))
-  end)
-  return os.time() .. "," .. uuid
-end
-
+{% include "request_id.lua" %}
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local id = headers:get("luna-request-id")
-  if not id or #id > 47 or #id == 0 or id:find("[^\33-\126]") then
-    id = new_request_id()
-    headers:replace("luna-request-id", id)
-  end
+  local id = request_id_of(headers:get("luna-request-id"))
+  headers:replace("luna-request-id", id)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(NAMESPACE, "id", id)
   if headers:get(":method") == "HEAD" then

@@ -33,7 +33,7 @@ async def follow(service: Service, account: Account, server: int, seen: dict[str
     cursor = ""
     while True:
         with suppress(grpc.aio.AioRpcError):
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_ports[server]}") as channel:
+            async with grpc.aio.insecure_channel(service.behind(server)) as channel:
                 stub = events_pb2_grpc.SubscriptionsStub(channel)
                 call = stub.Subscribe(SubscribeRequest(cursor=cursor), metadata=account.metadata, wait_for_ready=True)
                 await call.initial_metadata()
