@@ -26,6 +26,6 @@ while True:
                 # whoever keeps the cursor after the work on the event is done misses none, even if the power fails
                 cursor = message.cursor
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}:
                 raise
             time.sleep(1)
