@@ -5,23 +5,11 @@ local ERRORS = {{ grpc_errors }}
 local NAMESPACE = "luna"
 local SOCKET_REFUSALS = {["414"] = true, ["431"] = true}
 
--- Seeded by the clock and an address, so that neither two starts nor two workers give the same ids.
-math.randomseed(os.time() + (tonumber((tostring({}):match("0x(%x+)") or "0"), 16) or 0) % 2147483647)
-
-local function new_request_id()
-  local uuid = ("xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx"):gsub("[xy]", function(place)
-    return string.format("%x", place == "x" and math.random(0, 15) or math.random(8, 11))
-  end)
-  return os.time() .. "," .. uuid
-end
-
+{% include "request_id.lua" %}
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local id = headers:get("luna-request-id")
-  if not id or #id > 47 or #id == 0 or id:find("[^\33-\126]") then
-    id = new_request_id()
-    headers:replace("luna-request-id", id)
-  end
+  local id = request_id_of(headers:get("luna-request-id"))
+  headers:replace("luna-request-id", id)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(NAMESPACE, "id", id)
   if headers:get(":method") == "HEAD" then
@@ -55,6 +43,9 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local request = handle:streamInfo():dynamicMetadata():get(NAMESPACE) or {}
+  if not headers:get("luna-request-id") and request["id"] then
+    headers:replace("luna-request-id", request["id"])
+  end
   local status, length = headers:get("x-http-status"), headers:get("x-content-length")
   headers:remove("x-http-status")
   headers:remove("x-content-length")
@@ -83,9 +74,6 @@ function envoy_on_response(handle)
     fail(handle, ERRORS[request["native"] and "native" or headers:get("grpc-status") or ""] or ERRORS["default"], request)
   elseif SOCKET_REFUSALS[headers:get(":status")] and (headers:get("content-type") or ""):sub(1, 10) == "text/plain" then
     fail(handle, ERRORS["socket"], request)
-  end
-  if not headers:get("luna-request-id") and request["id"] then
-    headers:replace("luna-request-id", request["id"])
   end
   headers:remove("grpc-status")
   headers:remove("grpc-message")

@@ -1,7 +1,8 @@
 """The edge: Envoy's configuration, rendered from settings and services into a folder.
 
-envoy.yaml     listener, routes, filters, cluster with one endpoint for each server process
-response.lua   status, HEAD, 204, request ids, errors of gRPC itself
+envoy.yaml     listeners of REST and gRPC, routes, filters, clusters with one endpoint for each server process
+response.lua   REST's status, HEAD, 204, request ids, errors of gRPC itself
+grpc.lua       what Envoy answers by itself on the gRPC port
 facade.pb      descriptors of the facade, by which Envoy transcodes
 """
 
@@ -20,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from luna import options_pb2
 
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
+from gateway.grpc_listener import listener, lua_replies
 from gateway.websocket import HEALTH
 from server.errors import (
     Busy,
@@ -35,7 +37,7 @@ from server.errors import (
 )
 from server.rpc.admission import RETRY_AFTER, takes_images
 from server.rpc.methods import streaming
-from server.settings import Settings
+from server.settings import BEHIND, Settings
 
 WORKERS = 2
 """Threads of Envoy: one serves some thousand requests a second, more than a server process does."""
@@ -43,6 +45,9 @@ WORKERS = 2
 
 MOST_CALLS = 1024
 """Calls without images at a time that Envoy hands on; Envoy's own default."""
+
+MOST_STREAMS = 16384
+"""Streams at a time that Envoy hands on: they are open for hours and cost little."""
 
 PLACEHOLDER = "REQUEST_ID"
 """What the script puts the id of the request in place of."""
@@ -79,7 +84,7 @@ def render(
     *,
     images: int,
     sockets: Sequence[int] = (),
-    upstream: str = "",
+    upstream: str = BEHIND,
     workers: int = WORKERS,
 ) -> Edge:
     """Write the edge's files to a folder, which is made where it is not there.
@@ -90,8 +95,8 @@ def render(
         ports: one for each server process.
         folder: where the files go.
         sockets: the ports of WebSockets, one for each server process; without them there are none.
-        images: calls with images that all servers together take at a time; Envoy refuses further ones with 429.
-        upstream: host of the servers; empty is that of the settings, or loopback where they serve every address.
+        images: calls with images that all servers together take at a time; Envoy refuses further ones as busy.
+        upstream: host of the servers.
         workers: Envoy's threads.
 
     Raises:
@@ -100,16 +105,18 @@ def render(
     if not ports:
         message = "the edge needs at least one server"
         raise ValueError(message)
-    host = upstream or _reachable(settings.grpc.host)
     services = tuple(services)
     facade = facade_set(services)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / name for name in ("envoy.yaml", "response.lua", "facade.pb", "admin.address")}
+    names = ("envoy.yaml", "response.lua", "grpc.lua", "facade.pb", "admin.address")
+    files = {name: folder / name for name in names}
     files["facade.pb"].write_bytes(facade.SerializeToString(deterministic=True))
     templates = _templates()
     largest = settings.grpc.max_message_bytes - ENVELOPE_BYTES
     script = templates.get_template("response.lua").render(grpc_errors=_lua(_grpc_errors(largest)))
     files["response.lua"].write_text(script, encoding="utf-8")
+    script = templates.get_template("grpc.lua").render(replies=lua_replies(settings.grpc.max_message_bytes))
+    files["grpc.lua"].write_text(script, encoding="utf-8")
     timeout = settings.rest.timeout_seconds
     config = templates.get_template("envoy.yaml.j2").render(
         admin_port=settings.rest.admin_port,
@@ -130,12 +137,14 @@ def render(
         image_paths=_image_paths(services),
         most_images=images,
         most_calls=MOST_CALLS,
-        discovery="STATIC" if _is_address(host) else "STRICT_DNS",
-        upstream=host,
+        most_streams=MOST_STREAMS,
+        grpc=listener(settings, services, _address(settings.grpc.host), str(files["grpc.lua"].resolve())),
+        discovery="STATIC" if _is_address(upstream) else "STRICT_DNS",
+        upstream=upstream,
         ports=list(ports),
         socket_paths=sorted(socket_paths(services)) if sockets else [],
         socket_ports=list(sockets),
-        socket_upstream=upstream or _reachable(settings.websocket.host),
+        socket_upstream=_reachable(settings.websocket.host),
         socket_health=HEALTH,
     )
     files["envoy.yaml"].touch()
@@ -157,14 +166,17 @@ def socket_paths(services: Iterable[ServiceDescriptor]) -> set[str]:
     return {rest.websocket for rest in rests if rest.websocket}
 
 
-def _image_paths(services: Iterable[ServiceDescriptor]) -> str:
-    """A regular expression (RE2) for the paths of all methods that take images by POST."""
+def _image_paths(services: Iterable[ServiceDescriptor]) -> list[str]:
+    """Regular expressions (RE2) for the paths of all methods that take images by POST.
+
+    One for each: Envoy bounds the size of an expression.
+    """
     paths = []
     for method in (method for service in services for method in service.methods if takes_images(method.input_type)):
         path = method.GetOptions().Extensions[annotations_pb2.http].post
         if path:
             paths.append(re.sub(r"\{[^}]*\}", "[^/]+", path))
-    return rf"(?:{'|'.join(sorted(paths))})"
+    return sorted(paths)
 
 
 def _templates() -> Environment:

@@ -3,13 +3,11 @@
 Envoy gives the verb and the path as they were sent in `x-envoy-original-method` and `x-envoy-original-path`. Status
 and headers of the response travel as initial metadata, `x-http-status` among them, and its bytes as `HttpBody`. An
 error is an ordinary answer: no call of the facade is aborted. A native client that calls the facade gains nothing,
-because every request passes the same checks, whatever it says its path is. It cannot tell another address than its own
-either: that is believed of a call with the key, which Envoy adds to each.
+because every request passes the same checks, whatever it says its path is; through Envoy it does not get here.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
 import math
 import re
@@ -26,15 +24,13 @@ from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
 from server.errors import Busy, Internal, InvalidInput, LunaError, MalformedRequest, MethodNotAllowed, Unauthenticated
-from server.rpc.calls import ADDRESS, Context
-from server.rpc.native import headers_of, request_id_of
+from server.rpc.calls import Context, headers_of
+from server.rpc.native import request_id_of
 
 log = logging.getLogger(__name__)
 
 ORIGINAL_PATH = "x-envoy-original-path"
 ORIGINAL_METHOD = "x-envoy-original-method"
-KEY = "luna-edge-key"
-"""Header with the key that Envoy and the servers share."""
 STATUS = "x-http-status"
 LENGTH = "x-content-length"
 """Length of the body. HEAD is not sent one, since Envoy would pass it on; for others Envoy sees whether it is whole."""
@@ -61,7 +57,7 @@ class Facade:
         self._endpoints = {method.name: Endpoint(method, forms) for method in served}
         self._served = served
         self._sockets = frozenset(sockets)
-        self._key = key.encode()
+        self._key = key
         self._largest = max_message_bytes - ENVELOPE_BYTES if max_message_bytes else sys.maxsize
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -79,13 +75,11 @@ class Facade:
         return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
 
     async def _serve(self, data: bytes, context: Context) -> HttpBody:
-        headers = headers_of(context)
+        headers = headers_of(context, self._key)
         sent = headers.get(REQUEST_ID, "")
         request_id = sent if _KEPT.fullmatch(sent) else request_id_of(None)
         verb = headers.pop(ORIGINAL_METHOD, "")
         target = headers.pop(ORIGINAL_PATH, "")
-        if not self._from_envoy(headers.pop(KEY, "")):
-            headers.pop(ADDRESS, None)
         try:
             answer = await self._answer(verb, target, _body(data), headers, request_id, context)
         except LunaError as error:
@@ -98,9 +92,6 @@ class Facade:
         metadata = ((STATUS, str(answer.status)), (REQUEST_ID, request_id), (LENGTH, str(len(answer.data))))
         await context.send_initial_metadata((*metadata, *answer.headers))
         return HttpBody(content_type=answer.content_type, data=b"" if verb == "HEAD" else answer.data)
-
-    def _from_envoy(self, key: str) -> bool:
-        return bool(self._key) and hmac.compare_digest(key.encode(errors="surrogatepass"), self._key)
 
     async def _answer(
         self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context

@@ -9,7 +9,6 @@ client sends is not looked at. A client that is slow is waited for, and one that
 from __future__ import annotations
 
 import asyncio
-import hmac
 import http
 import logging
 from collections import OrderedDict
@@ -23,14 +22,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from gateway.documents import write_json
-from gateway.handlers import KEY, REQUEST_ID, refused
+from gateway.handlers import REQUEST_ID, refused
 from gateway.media import JSON
 from gateway.pairs import Pairs
 from gateway.places import places_of
 from gateway.query import Parameters
 from gateway.render import Renderer
+from server.domain.cancellation import ended
 from server.errors import Internal, LunaError, MalformedRequest, PathNotFound, Unauthenticated, Unavailable
-from server.rpc.calls import ADDRESS, RestOrigin
+from server.rpc.calls import ADDRESS, RestOrigin, keep_believed
 from server.rpc.methods import StreamMethod
 from server.rpc.native import request_id_of
 from server.rpc.streams import Streams
@@ -41,6 +41,8 @@ LARGEST = 4096
 """Bytes of the largest message of a client."""
 FRAMES = 256
 """Frames that are kept, so that one message for many clients is written once."""
+CLOSE_SECONDS = 5.0
+"""How long the end of a connection is waited for."""
 REASON_BYTES = 120
 """A close frame has room for 123."""
 
@@ -112,7 +114,7 @@ class WebSockets:
         sockets = (method for method in streams.methods.values() if method.rest.websocket)
         self._endpoints = {method.rest.websocket: SocketEndpoint(method, renderer) for method in sockets}
         self._streams = streams
-        self._key = key.encode()
+        self._key = key
         self._ping_seconds = ping_seconds
         self._opened: dict[ServerConnection, tuple[SocketEndpoint, AsyncExitStack, AsyncIterator[Message]]] = {}
 
@@ -134,6 +136,7 @@ class WebSockets:
             max_size=LARGEST,
             ping_interval=self._ping_seconds,
             ping_timeout=self._ping_seconds,
+            close_timeout=min(self._ping_seconds, CLOSE_SECONDS),
             logger=log,
         ) as server:
             yield next(iter(server.sockets)).getsockname()[1]
@@ -188,9 +191,9 @@ class WebSockets:
 
     def _address(self, connection: ServerConnection, headers: dict[str, str]) -> str:
         """The client's address: that which Envoy saw, or the connection's."""
-        told, key = headers.pop(ADDRESS, ""), headers.pop(KEY, "").encode(errors="surrogatepass")
-        if told and self._key and hmac.compare_digest(key, self._key):
-            return told
+        keep_believed(headers, self._key)
+        if ADDRESS in headers:
+            return headers.pop(ADDRESS)
         peer = connection.remote_address
         return str(peer[0]) if peer else ""
 
@@ -210,9 +213,7 @@ class WebSockets:
         try:
             await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, listening):
-                task.cancel()
-            await asyncio.wait((sending, listening))
+            await ended(sending, listening)
         if not sending.cancelled():
             sending.result()
 

@@ -247,6 +247,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(index.close)
 
         stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read_notice)
         await subscriptions.start()
         stack.push_async_callback(subscriptions.close)
@@ -261,7 +262,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         faces = PostgresFaceStore(database)
         lists = PostgresListStore(database)
         media = PostgresMediaStore(database, blobs)
-        events = PostgresEventStore(database, blobs, attributes, kept=relay.wake)
+        events = PostgresEventStore(database, blobs, attributes, told=relay.wake)
         failures = RedisFailedLogins(
             client, most=settings.access.login_failures, window_seconds=settings.access.login_window_seconds
         )
@@ -352,12 +353,12 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key, socket_paths(SERVICES.values()))
-        server.add_generic_rpc_handlers([*handlers(dispatcher, streams), *facade])
+        server.add_generic_rpc_handlers([*handlers(dispatcher, streams, key), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
             names = [service.full_name for service in SERVICES.values()]
             reflection.enable_server_reflection([*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
-        port = server.add_insecure_port(f"{settings.grpc.host}:{settings.grpc.port}")
+        port = server.add_insecure_port(settings.grpc.listen)
         sockets = WebSockets(streams, key, settings.websocket.ping_seconds)
         await _listen(stack, sockets, settings)
         yield Application(server, health, serving, streams, port)

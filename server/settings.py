@@ -20,6 +20,9 @@ PREFIX = "LUNA_"
 PASSWORD = "LUNA_PASSWORD"  # noqa: S105 - a name
 """Read by commands that call a service as somebody; it has the prefix and is no setting."""
 
+BEHIND = "127.0.0.1"
+"""Host of the servers that Envoy stands before on the same machine."""
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
 
@@ -57,11 +60,24 @@ class Grpc(Group):
     """Where gRPC is served."""
 
     host: str = Field("127.0.0.1", description="Address that gRPC is served on.")
-    port: int = Field(50051, ge=1, le=65535, description="Port of the first server process; the next ones follow it.")
+    port: int = Field(50051, ge=1, le=65535, description="Port that gRPC is served on: by Envoy with `luna up`.")
+    server_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on loopback that a server process has where Envoy has LUNA_GRPC__PORT. `luna up` gives its "
+        "servers this one and those after it; 0 is the one after LUNA_GRPC__PORT. `luna serve` by itself takes 0 for "
+        "LUNA_GRPC__HOST and LUNA_GRPC__PORT.",
+    )
     servers: int = Field(1, ge=1, le=64, description="Server processes that `luna up` starts.")
     max_message_bytes: int = Field(32 << 20, ge=1 << 20, description="Largest request or response.")
     reflection: bool = Field(True, description="Serve grpc.reflection, so that grpcurl works without proto files.")
     drain_seconds: float = Field(10, ge=0, description="How long a stopping server lets running calls finish.")
+
+    @property
+    def listen(self) -> str:
+        """What a server process listens on, as gRPC writes it."""
+        return f"{BEHIND}:{self.server_port}" if self.server_port else f"{self.host}:{self.port}"
 
 
 class Database(Group):

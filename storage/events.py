@@ -38,7 +38,7 @@ _TOGETHER: Final = (event_descriptors.c.event_id == events.c.event_id) & (
 class PostgresEventStore:
     """Implements `server.domain.events.EventStore` and `EventSelector`.
 
-    `kept` is called when something was kept: what is to be told waits in the outbox then.
+    `told` is called when something is to be told: it waits in the outbox then.
     """
 
     def __init__(
@@ -46,16 +46,17 @@ class PostgresEventStore:
         database: Database,
         blobs: BlobStore,
         attributes: AttributeStore,
-        kept: Callable[[], None] = lambda: None,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
-        self._kept = kept
+        self._told = told
         self._writer = BatchWriter(database, blobs, attributes)
 
     async def keep(self, batch: Batch) -> None:
         """Keep and tell everything of a batch, or nothing. See `EventStore.keep` and `BatchWriter.keep`."""
         await self._writer.keep(batch)
-        self._kept()
+        if any(one.notice is not None for one in batch.events):
+            self._told()
 
     async def get(self, scope: Scope, event_id: UUID) -> EventRecord | None:
         """One event."""

@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from server.domain.cancellation import ended
 from storage.database import Database
 
 RECONNECT_SECONDS: Final = 1.0
@@ -42,9 +43,7 @@ class Listener:
     async def close(self) -> None:
         """Stop listening."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
             self._task = None
 
     async def _listen(self) -> None:

@@ -7,12 +7,14 @@ anything is written behind it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 from uuid import UUID
 
 from redis.asyncio import Redis
 
+from server.domain.cancellation import apart
 from server.domain.subscriptions import BEGINNING, Position, StreamEntry
 from storage.redis import neutral_errors
 
@@ -67,6 +69,16 @@ class RedisNotices:
         self._length = length
         self._longest = timeout_seconds / 2
         self._append = client.register_script(APPEND)
+        self._waiting: asyncio.Future[Redis] | None = None
+        """A connection of its own, made beforehand: a wait may be cancelled, making a connection may not."""
+
+    async def close(self) -> None:
+        """Give back the connection that waits."""
+        if self._waiting is not None:
+            await asyncio.wait((self._waiting,))
+            if self._waiting.exception() is None:
+                await self._waiting.result().aclose()
+            self._waiting = None
 
     async def last(self) -> Position:
         """The position of the newest entry. See `NoticeStream.last`."""
@@ -76,27 +88,41 @@ class RedisNotices:
     async def newest(self, count: int) -> list[StreamEntry]:
         """The newest entries, oldest first. See `NoticeStream.newest`."""
         with neutral_errors():
-            rows = await self._client.xrevrange(KEY, count=count)
+            rows = await apart(self._client.xrevrange(KEY, count=count))
         return _entries(rows)[::-1]
 
     async def after(self, position: Position, count: int) -> list[StreamEntry]:
         """The first entries behind a position. See `NoticeStream.after`."""
         with neutral_errors():
-            rows = await self._client.xrange(KEY, min=f"({position}", count=count)
+            rows = await apart(self._client.xrange(KEY, min=f"({position}", count=count))
         return _entries(rows)
 
     async def wait(self, position: Position, count: int, seconds: float) -> list[StreamEntry]:
         """The same, waited for. See `NoticeStream.wait`."""
         milliseconds = max(1, int(min(seconds, self._longest) * 1000))
         with neutral_errors():
-            streams = await self._client.xread({KEY: str(position)}, count=count, block=milliseconds)
+            waiting = await self._connected()
+            streams = await waiting.xread({KEY: str(position)}, count=count, block=milliseconds)
         return [one for _, rows in cast("Sequence[tuple[bytes, object]]", streams) for one in _entries(rows)]
+
+    async def _connected(self) -> Redis:
+        if self._waiting is None or (self._waiting.done() and self._waiting.exception() is not None):
+            self._waiting = asyncio.ensure_future(self._connect())
+        return await asyncio.shield(self._waiting)
+
+    async def _connect(self) -> Redis:
+        made = self._client.client()
+        try:
+            return await made.initialize()
+        except BaseException:
+            await made.aclose()
+            raise
 
     async def append(self, notices: Sequence[tuple[UUID, bytes]], known: Position) -> Position:
         """Add notices. See `NoticeStream.append`."""
         flat = [part for account_id, notice in notices for part in (account_id.bytes, notice)]
         with neutral_errors():
-            made = await self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat])
+            made = await apart(self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat]))
         return _position(made)
 
 

@@ -15,19 +15,18 @@ from typing import Final
 
 from sqlalchemy import text
 
+from server.domain.cancellation import ended
 from server.domain.subscriptions import BEGINNING, NoticeStream, Position
 from server.errors import LunaError
 from storage.database import Database
-from storage.listener import Listener
-from storage.schema import NOTICES
 
 BATCH: Final = 200
 """Rows that are moved in one transaction."""
-GRACE_SECONDS: Final = 0.1
-"""What another process has committed is left to its own relay for so long."""
-LOOK_SECONDS: Final = 10.0
-"""How often it is looked without being told."""
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked without being woken: for rows of processes that have no relay, or have died."""
 RETRY_SECONDS: Final = 0.5
+CLOSE_SECONDS: Final = 2.0
+"""How long a move that is under way may take to its end."""
 
 #: Rows whose deletion a crash of PostgreSQL takes back are moved again, so that it need not wait for the disk.
 TURN: Final = text("""
@@ -57,25 +56,24 @@ class OutboxRelay:
         self._stream = stream
         self._known = known
         self._appended = BEGINNING
-        self._listener = Listener(database, NOTICES)
         self._woken = asyncio.Event()
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to move."""
         self._tasks = [
             asyncio.create_task(self._run(), name="move the outbox"),
-            asyncio.create_task(self._listen(), name="listen to the outbox"),
+            asyncio.create_task(self._look(), name="look into the outbox"),
         ]
 
     async def close(self) -> None:
-        """Stop. What is not moved yet waits for another process, or for the next start."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-        await self._listener.close()
+        """Stop, if need be in the middle. What is not moved yet waits for another process, or for the next start."""
+        self._closing = True
+        self._woken.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=CLOSE_SECONDS)
+        await ended(*self._tasks)
 
     def wake(self) -> None:
         """This process has committed rows."""
@@ -97,7 +95,7 @@ class OutboxRelay:
 
     async def _run(self) -> None:
         told = False
-        while True:
+        while not self._closing:
             self._woken.clear()
             try:
                 while await self.move() == BATCH:
@@ -110,10 +108,9 @@ class OutboxRelay:
                 told = True
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _listen(self) -> None:
+    async def _look(self) -> None:
         while True:
-            await self._listener.wait(LOOK_SECONDS)
-            await asyncio.sleep(GRACE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             with suppress(LunaError):
                 ((waiting,),) = await self._database.fetch(WAITING)
                 if waiting:

@@ -34,9 +34,6 @@ from sqlalchemy.types import UserDefinedType
 CHANNEL: Final = "luna_index"
 """Notified whenever a transaction that changed an indexed face commits."""
 
-NOTICES: Final = "luna_notices"
-"""Notified whenever a transaction commits that has something in it that subscribers are to be told."""
-
 metadata: Final = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",

@@ -147,7 +147,7 @@ async def grpc_server(
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(
-        [*handlers(dispatcher), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
+        [*handlers(dispatcher, key=KEY), *(rest_handlers(dispatcher, LARGEST * limited, KEY) if facade else ())]
     )
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -177,6 +177,7 @@ class Edge:
     """A running Envoy. Requests come from the address `source`."""
 
     port: int
+    grpc_port: int
     config: Path
     source: str | None = None
 
@@ -228,6 +229,32 @@ class Edge:
             await writer.wait_closed()
 
 
+@asynccontextmanager
+async def relayed(port: int, source: str) -> AsyncIterator[int]:
+    """A port from which connections go on to another one, and come there from the address `source`."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        writers.extend((writer, back))
+        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
 def free_port() -> int:
     """A port that nothing listens on just now."""
     with socket.socket() as probe:
@@ -237,19 +264,24 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def envoy(
-    ports: list[int], *, timeout_seconds: float = 10, key: str | None = KEY, sockets: Sequence[int] = ()
+    ports: list[int],
+    *,
+    timeout_seconds: float = 10,
+    key: str | None = KEY,
+    images: int = 100,
+    sockets: Sequence[int] = (),
 ) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
-    settings = Settings(rest=rest, grpc=Grpc(max_message_bytes=LARGEST))
+    settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", images=100, sockets=sockets, workers=1)
+        files = render(settings, services(), ports, Path(folder) / "edge", images=images, sockets=sockets, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:
             await _answers(port, process, Path(folder) / "log")
-            yield Edge(port, files.config)
+            yield Edge(port, grpc_port, files.config)
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait, 20)

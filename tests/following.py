@@ -108,6 +108,7 @@ async def follower(
     """A running process."""
     async with AsyncExitStack() as stack:
         stream = RedisNotices(client, length, settings.Redis().timeout_seconds)
+        stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read_notice)
         await subscriptions.start()
         stack.push_async_callback(subscriptions.close)

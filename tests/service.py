@@ -67,7 +67,8 @@ class Service:
 
     data: Path
     rest_port: int
-    grpc_ports: list[int]
+    grpc_port: int
+    server_ports: list[int]
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -78,8 +79,12 @@ class Service:
 
     @property
     def target(self) -> str:
-        """Address of the first gRPC server."""
-        return f"127.0.0.1:{self.grpc_ports[0]}"
+        """Address of gRPC: Envoy's."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def behind(self, server: int = 0) -> str:
+        """Address of one server's own port."""
+        return f"127.0.0.1:{self.server_ports[server]}"
 
     @property
     def admin(self) -> Account:
@@ -124,10 +129,11 @@ class Service:
         return Account(answer.json()["account_id"], login, password)
 
     @contextmanager
-    def channel(self, server: int = 0) -> Iterator[grpc.Channel]:
-        """A channel to one of the servers."""
+    def channel(self, server: int | None = None) -> Iterator[grpc.Channel]:
+        """A channel to the service, or to one of its servers past Envoy."""
         options = [("grpc.max_receive_message_length", 32 << 20), ("grpc.max_send_message_length", 32 << 20)]
-        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_ports[server]}", options=options) as channel:
+        target = self.target if server is None else self.behind(server)
+        with grpc.insecure_channel(target, options=options) as channel:
             yield channel
 
     def pids(self, name: str) -> list[int]:
@@ -171,21 +177,21 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
     """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix."""
     default_pack()
     with tempfile.TemporaryDirectory(prefix="luna-test-", ignore_cleanup_errors=True) as folder:
-        rest_port, *ports = free_ports(1 + 2 * servers)
-        grpc_ports, socket_ports = ports[:servers], ports[servers:]
+        rest_port, grpc_port, *ports = free_ports(2 + 2 * servers)
+        server_ports, socket_ports = ports[:servers], ports[servers:]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
         environment |= {
             "LUNA_DATA": folder,
             "LUNA_MODELS": str(models_folder()),
             "LUNA_REST__PORT": str(rest_port),
-            "LUNA_GRPC__PORT": str(grpc_ports[0]),
+            "LUNA_GRPC__PORT": str(grpc_port),
             "LUNA_GRPC__SERVERS": str(servers),
             "LUNA_WEBSOCKET__PORT": str(socket_ports[0]),
             # all tests together are one address, which may not fail more than ten times this often in a minute
             "LUNA_ACCESS__LOGIN_FAILURES": "10000",
             **{f"LUNA_{name}": value for name, value in settings.items()},
         }
-        service = Service(Path(folder), rest_port, grpc_ports, environment)
+        service = Service(Path(folder), rest_port, grpc_port, server_ports, environment)
         try:
             service.start()
             yield service

@@ -36,7 +36,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with application(settings) as app:
         await app.start()
-        log.info("serving gRPC on %s:%d", settings.grpc.host, app.port)
+        log.info("serving gRPC on port %d", app.port)
         watch = asyncio.create_task(app.watch())
         await asyncio.wait([watch, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
         watch.cancel()

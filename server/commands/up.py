@@ -25,7 +25,7 @@ from gateway import edge
 from server.application import SERVICES
 from server.commands import administrator, models
 from server.errors import LunaError
-from server.settings import Settings
+from server.settings import BEHIND, Settings
 from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program, StartFailed, Supervisor, backing
 from storage.embedded import CannotPrepare
 from storage.migrate import upgrade
@@ -82,7 +82,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
     }
 
     async def prepare(port: int, socket: int) -> None:
-        await _free(settings.grpc.host, port, "LUNA_GRPC__PORT")
+        await _free(BEHIND, port, "LUNA_GRPC__SERVER_PORT")
         await _free(settings.websocket.host, socket, "LUNA_WEBSOCKET__PORT")
         try:
             await upgrade(SecretStr(behind.database_url))
@@ -90,7 +90,12 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             # the database may be on its way back: the supervisor takes an OSError as a start to be tried again
             raise ConnectionError(str(error)) from error
 
-    ports = [settings.grpc.port + number for number in range(settings.grpc.servers)]
+    async def reachable() -> None:
+        await _free(settings.grpc.host, settings.grpc.port, "LUNA_GRPC__PORT")
+        await _free(settings.rest.host, settings.rest.port, "LUNA_REST__PORT")
+
+    first = settings.grpc.server_port or settings.grpc.port + 1
+    ports = [first + number for number in range(settings.grpc.servers)]
     sockets = [settings.websocket.port + number for number in range(settings.grpc.servers)]
     shared = settings.engine.shared and not settings.engine.address
     serving = {**environment, **(_sharing(settings) if shared else {})}
@@ -102,15 +107,16 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
             env={
                 **serving,
                 **_workers(settings),
-                "LUNA_GRPC__PORT": str(port),
+                "LUNA_GRPC__SERVER_PORT": str(port),
                 "LUNA_WEBSOCKET__PORT": str(sockets[number - 1]),
                 **_metrics(settings, number - 1),
             },
             before=partial(prepare, port, sockets[number - 1]),
-            ready=partial(_serving, settings.grpc.host, port),
+            ready=partial(_serving, BEHIND, port),
             start_seconds=SERVER_SECONDS,
             stop_seconds=settings.grpc.drain_seconds + 5,
-            depends_on=(*behind.names, *(engine.name for engine in engines)),
+            # Envoy ends after them: what they finish while they drain goes through it
+            depends_on=(*behind.names, *(engine.name for engine in engines), "envoy"),
         )
         for number, port in enumerate(ports, 1)
     ]
@@ -121,7 +127,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
     envoy = Program(
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),
-        before=partial(_free, settings.rest.host, settings.rest.port, "LUNA_REST__PORT"),
+        before=reachable,
         ready=partial(_rest_answers, settings),
         stop_seconds=5,
     )

@@ -16,13 +16,13 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from server.domain.access import Scope
+from server.domain.cancellation import ended
 from server.domain.event_conditions import Conditions
 from server.domain.event_values import EventValues, judge_of_all
 from server.errors import LunaError
@@ -219,9 +219,7 @@ class Subscriptions(Generic[T]):
     async def close(self) -> None:
         """Stop reading."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     @property
     def last(self) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -53,15 +54,41 @@ Context = grpc.aio.ServicerContext[Message, Message]
 """What gRPC tells of a call."""
 
 ADDRESS = "luna-client-address"
-"""Header that Envoy writes over whatever a client sent, and that is believed of Envoy alone (`gateway.handlers`). The
-last entry of x-forwarded-for would not do: for a client on loopback Envoy puts another address of the machine there."""
+"""Header that Envoy writes over whatever a client sent, and that is believed of Envoy alone (`headers_of`). The last
+entry of x-forwarded-for would not do: for a client on loopback Envoy puts another address of the machine there."""
+
+KEY = "luna-edge-key"
+"""Header with the key that Envoy and the servers share; Envoy adds it to every call."""
 
 _current: ContextVar[Call] = ContextVar("luna_call")
 
 
-def address_of(context: Context, headers: Mapping[str, str], rest: RestOrigin | None) -> str:
-    """The client's address without its port: the connection's, or the one that Envoy saw where it is Envoy's."""
-    if rest is not None and ADDRESS in headers:
+def headers_of(context: Context, key: str) -> dict[str, str]:
+    """The metadata of a call as text, the first of each name and what is believed; binary entries are left out."""
+    headers: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            headers.setdefault(name, value)
+    keep_believed(headers, key)
+    return headers
+
+
+def keep_believed(headers: dict[str, str], key: str) -> None:
+    """Take the key out of headers, and what only Envoy may say where the key is not right.
+
+    Without a key of its own a server takes nothing for Envoy's.
+    """
+    sent = headers.pop(KEY, "")
+    if not key or not hmac.compare_digest(sent.encode(errors="surrogatepass"), key.encode()):
+        headers.pop(ADDRESS, None)
+
+
+def address_of(context: Context, headers: Mapping[str, str]) -> str:
+    """The client's address without its port: the one that Envoy saw where the call is Envoy's, else the connection's.
+
+    `headers` are those of `headers_of`.
+    """
+    if ADDRESS in headers:
         return headers[ADDRESS]
     transport, _, peer = unquote(context.peer() or "").partition(":")
     return peer.rpartition(":")[0].strip("[]") if transport in {"ipv4", "ipv6"} else peer

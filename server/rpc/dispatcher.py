@@ -95,7 +95,7 @@ class Dispatcher:
         request_id: str,
         rest: RestOrigin | None,
     ) -> Message:
-        address = address_of(context, headers, rest)
+        address = address_of(context, headers)
         try:
             with self._admission.admitted(method):
                 async with deadline.within(context.time_remaining()):

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from server.errors import InvalidInput, LunaError
-from server.rpc.calls import Context, address_of
+from server.rpc.calls import Context, address_of, headers_of
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import Method, Rpc, StreamMethod
 from server.rpc.status import status_of
@@ -32,32 +32,29 @@ def request_id_of(sent: str | None) -> str:
     return f"{int(time.time())},{uuid.uuid4()}"
 
 
-def headers_of(context: Context) -> dict[str, str]:
-    """The metadata of a call as text, the first of each name; binary entries are left out."""
-    headers: dict[str, str] = {}
-    for name, value in context.invocation_metadata() or ():
-        if isinstance(value, str):
-            headers.setdefault(name, value)
-    return headers
+def handlers(dispatcher: Dispatcher, streams: Streams | None = None, key: str = "") -> Iterable[grpc.GenericRpcHandler]:
+    """A handler for each service, to be added to a server.
 
-
-def handlers(dispatcher: Dispatcher, streams: Streams | None = None) -> Iterable[grpc.GenericRpcHandler]:
-    """A handler for each service, to be added to a server."""
+    Args:
+        dispatcher: calls the methods.
+        streams: calls those that stream; without them there are none.
+        key: the key that Envoy has; without one the address of a client is that of its connection.
+    """
     by_service: dict[str, dict[str, grpc.RpcMethodHandler[bytes, Message]]] = {}
     found: list[tuple[Rpc, grpc.RpcMethodHandler[bytes, Message]]] = [
-        (method, _handler(dispatcher, method)) for method in dispatcher.methods.values()
+        (method, _handler(dispatcher, method, key)) for method in dispatcher.methods.values()
     ]
     if streams is not None:
-        found += [(method, _streaming_handler(streams, method)) for method in streams.methods.values()]
+        found += [(method, _streaming_handler(streams, method, key)) for method in streams.methods.values()]
     for method, handler in found:
         service = method.descriptor.containing_service.full_name
         by_service.setdefault(service, {})[method.descriptor.name] = handler
     return [grpc.method_handlers_generic_handler(name, of_service) for name, of_service in by_service.items()]
 
 
-def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[bytes, Message]:
+def _handler(dispatcher: Dispatcher, method: Method, key: str) -> grpc.RpcMethodHandler[bytes, Message]:
     async def serve(data: bytes, context: Context) -> Message:
-        headers, request_id = _accepted(context)
+        headers, request_id = _accepted(context, key)
         try:
             request = _parsed(method, data)
             return await dispatcher.call(method, request, context, headers=headers, request_id=request_id)
@@ -71,12 +68,12 @@ def _handler(dispatcher: Dispatcher, method: Method) -> grpc.RpcMethodHandler[by
     )
 
 
-def _streaming_handler(streams: Streams, method: StreamMethod) -> grpc.RpcMethodHandler[bytes, Message]:
+def _streaming_handler(streams: Streams, method: StreamMethod, key: str) -> grpc.RpcMethodHandler[bytes, Message]:
     async def serve(data: bytes, context: Context) -> None:
-        headers, request_id = _accepted(context)
+        headers, request_id = _accepted(context, key)
         try:
             request = _parsed(method, data)
-            address, remaining = address_of(context, headers, None), context.time_remaining()
+            address, remaining = address_of(context, headers), context.time_remaining()
             async with streams.opened(
                 method, request, headers=headers, request_id=request_id, address=address, remaining=remaining
             ) as messages:
@@ -92,9 +89,9 @@ def _streaming_handler(streams: Streams, method: StreamMethod) -> grpc.RpcMethod
     return grpc.unary_stream_rpc_method_handler(serve, response_serializer=lambda message: message.SerializeToString())
 
 
-def _accepted(context: Context) -> tuple[dict[str, str], str]:
+def _accepted(context: Context, key: str) -> tuple[dict[str, str], str]:
     """The headers and the id of a call, which its answer will have too."""
-    headers = headers_of(context)
+    headers = headers_of(context, key)
     request_id = request_id_of(headers.get("luna-request-id"))
     context.set_trailing_metadata((_own(request_id),))
     return headers, request_id

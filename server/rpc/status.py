@@ -15,6 +15,11 @@ DOMAIN = "luna"
 
 def status_of(error: LunaError, request_id: str, *more: Message) -> grpc.Status:
     """The status that a call is aborted with; `more` goes to the end of its details."""
+    return rpc_status.to_status(message_of(error, request_id, *more))
+
+
+def message_of(error: LunaError, request_id: str, *more: Message) -> status_pb2.Status:
+    """That status as the message that grpc-status-details-bin carries."""
     info = error_details_pb2.ErrorInfo(
         reason=error.reason,
         domain=DOMAIN,
@@ -33,8 +38,7 @@ def status_of(error: LunaError, request_id: str, *more: Message) -> grpc.Status:
         details.append(_packed(retry))
     details += map(_packed, more)
     code = code_pb2.Code.Name(code_pb2.Code.ValueType(error.grpc.value))
-    status = status_pb2.Status(code=code_pb2.Code.Value(code), message=error.detail, details=details)
-    return rpc_status.to_status(status)
+    return status_pb2.Status(code=code_pb2.Code.Value(code), message=error.detail, details=details)
 
 
 def _packed(message: Message) -> any_pb2.Any:

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from server.domain import deadline
 from server.domain.access import Principal
+from server.domain.cancellation import ended
 from server.errors import Busy, DeadlineExceeded, Internal, LunaError, Unauthenticated, Unavailable
 from server.rpc.authorization import Authorizer, permit
 from server.rpc.calls import Call, RestOrigin, enter
@@ -206,7 +207,7 @@ class Streams:
         try:
             yield
         finally:
-            watch.cancel()
+            await ended(watch)
             if timer is not None:
                 timer.cancel()
 

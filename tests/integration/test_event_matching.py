@@ -54,7 +54,7 @@ class Client:
         self.handler_id = made.json()["handler_id"]
         self._stack = ExitStack()
         self.channels = [
-            self._stack.enter_context(service.channel(server)) for server in range(len(service.grpc_ports))
+            self._stack.enter_context(service.channel(server)) for server in range(len(service.server_ports))
         ]
 
     def close(self) -> None:

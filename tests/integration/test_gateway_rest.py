@@ -73,16 +73,16 @@ def test_calls_with_images_and_no_others_are_bounded_at_the_edge(tmp_path: Path)
     most = {
         cluster["name"]: cluster["circuit_breakers"]["thresholds"][0]["max_requests"] for cluster in config["clusters"]
     }
-    assert most == {"servers": MOST_CALLS, "images": 77}
+    assert (most["servers"], most["images"]) == (MOST_CALLS, 77)
     manager = config["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    (bounded,) = (
+    bounded = [
         route["match"]["safe_regex"]["regex"] for route in routes if route.get("route", {}).get("cluster") == "images"
-    )
+    ]
     for path in ("/6/detector", "/6/sdk", "/6/iso", "/6/liveness"):
-        assert re.fullmatch(bounded, path)
+        assert any(re.fullmatch(one, path) for one in bounded)
     for path in ("/6/images", "/6/samples/faces", "/6/extractor", "/6/detector/", "/6/sdkx", "/6/matcher/faces"):
-        assert not re.fullmatch(bounded, path)
+        assert not any(re.fullmatch(one, path) for one in bounded)
 
 
 async def test_a_response_has_its_members_and_no_trace_of_grpc(rest: Rest) -> None:

@@ -7,6 +7,7 @@ import http.client
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from server import settings
 from storage.audit import PostgresAuditTrail
 from storage.database import Database
 from storage.embedded.postgres import EmbeddedPostgres
+from tests.edge import relayed
 from tests.robustness.client import Client, client, person
 from tests.robustness.faults import pids, until
 from tests.service import Account, Service, running
@@ -87,6 +89,23 @@ def test_each_server_knows_a_client_by_the_address_that_envoy_saw(pair: Service)
         assert connection.getresponse().status == 201
         connection.close()
     assert asyncio.run(_addresses(pair, account)) == ["127.0.0.2"] * 8
+
+
+def test_each_server_knows_a_native_client_by_the_address_that_envoy_saw(pair: Service) -> None:
+    account = pair.account()
+    asyncio.run(_make_lists(pair.grpc_port, account, 8))
+    assert asyncio.run(_addresses(pair, account)) == ["127.0.0.2"] * 8
+    # who gets to a server's own port cannot say that it is somewhere else
+    asyncio.run(_make_lists(pair.server_ports[0], account, 1))
+    assert asyncio.run(_addresses(pair, account)) == ["127.0.0.2"] * 9
+
+
+async def _make_lists(port: int, account: Account, count: int) -> None:
+    """Make lists as a client of 127.0.0.2 that says that it is elsewhere."""
+    metadata = (*account.metadata, ("luna-client-address", "192.0.2.1"), ("luna-edge-key", "x" * 43))
+    async with relayed(port, "127.0.0.2") as near, grpc.aio.insecure_channel(f"127.0.0.1:{near}") as channel:
+        for _ in range(count):
+            await channel.unary_unary("/luna.v6.Lists/CreateList")(b"", metadata=metadata, timeout=10)
 
 
 async def _addresses(service: Service, account: Account) -> list[str]:
@@ -156,9 +175,44 @@ def test_rest_goes_on_while_one_server_is_killed_and_comes_back(pair: Service) -
         assert [ask() for _ in range(20)] == [200] * 20
     assert before[1] in pair.pids("server")
     with client(pair, account, 0) as one, client(pair, account, 1) as other:
-        until(lambda: _answers(one), 20)
+        until(lambda: _answers(one) and _answers(other), 20)
         face_id = other.enrol(person(5))
         assert one.search(person(5), limit=1) == [face_id]
+
+
+def test_grpc_goes_on_while_one_server_drains_or_is_killed(pair: Service) -> None:
+    account = pair.account()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        before = pair.pids("server")
+        assert len(before) == 2
+        codes: list[grpc.StatusCode] = []
+        end = time.monotonic() + 5
+        over = threading.Event()
+
+        def ask(end: float = end, codes: list[grpc.StatusCode] = codes) -> None:
+            with pair.channel() as channel:
+                stub = accounts_pb2_grpc.AccountsStub(channel)
+                while time.monotonic() < end:
+                    try:
+                        stub.GetAccount(accounts_pb2.GetAccountRequest(), metadata=account.metadata, timeout=10)
+                        codes.append(grpc.StatusCode.OK)
+                    except grpc.RpcError as error:
+                        codes.append(error.code())
+
+        with ThreadPoolExecutor(2) as pool:
+            asking = [pool.submit(ask) for _ in range(2)]
+            over.wait(1)
+            os.kill(before[0], number)
+            for one in asking:
+                one.result()
+        failed = [code for code in codes if code is not grpc.StatusCode.OK]
+        # a drain loses nothing; of a killed server the calls that it was about to answer are lost
+        assert failed == [grpc.StatusCode.UNAVAILABLE] * len(failed)
+        assert len(failed) <= (0 if number is signal.SIGTERM else 2)
+        assert len(codes) > 100
+        until(lambda: len(pids(pair, "server")) == 2, 20)
+        with client(pair, account, 0) as one, client(pair, account, 1) as other:
+            until(lambda one=one, other=other: _answers(one) and _answers(other), 20)  # type: ignore[misc]
 
 
 def _code(call: Callable[[], object]) -> grpc.StatusCode:

@@ -115,7 +115,8 @@ class Client:
 
 
 @contextmanager
-def client(service: Service, account: Account, server: int = 0) -> Iterator[Client]:
-    """A client of one of the servers."""
-    with grpc.insecure_channel(f"127.0.0.1:{service.grpc_ports[server]}", options=OPTIONS) as channel:
+def client(service: Service, account: Account, server: int | None = None) -> Iterator[Client]:
+    """A client of the service, or of one of its servers past Envoy."""
+    target = service.target if server is None else service.behind(server)
+    with grpc.insecure_channel(target, options=OPTIONS) as channel:
         yield Client(channel, account)

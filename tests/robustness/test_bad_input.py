@@ -447,7 +447,7 @@ def test_a_zero_descriptor_is_kept_and_like_nothing(service: Service, mine: Acco
 @pytest.mark.parametrize(
     "change",
     [{"limit": 0}, {"limit": 1001}, {"limit": 1e300}, {"threshold": -0.1}, {"threshold": 1.1}, {"targets": ["nose"]},
-     {"filters": {}}, {"filters": {"origin": "faces", "list_id": "x"}}, {"filters": {"origin": "events"}},
+     {"filters": {}}, {"filters": {"origin": "faces", "list_id": "x"}}, {"filters": {"origin": "events", "masks": [7]}},
      {"filters": {"origin": "x" * 10_000}}, {"filters": None}, {"filters": {"origin": "faces", "face_ids": []}},
      {"filters": {"origin": "faces", "user_data": "\0"}}, {"filters": {"origin": "faces", "nope": 1}}],
     ids=lambda change: str(change)[:40],

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from luna.v6 import images_pb2, samples_pb2, samples_pb2_grpc
 
 from tests.robustness.client import client, person
 from tests.robustness.faults import alive, everything, pids, until
@@ -75,6 +78,22 @@ def test_ctrl_c_ends_every_process_in_order_with_status_0_and_the_next_up_finds_
     assert found(service, account, 1, *ids)
 
 
+def test_ctrl_c_lets_a_call_end_that_is_under_way(service: Service) -> None:
+    account = service.account()
+    noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    large = cv2.imencode(".jpg", cv2.resize(noise, (4000, 4000), interpolation=cv2.INTER_LINEAR))[1].tobytes()
+    request = samples_pb2.DetectFacesRequest(images=[images_pb2.ImageInput(data=large)])
+    with service.channel() as channel:
+        call = samples_pb2_grpc.SamplesStub(channel).DetectFaces.future(request, metadata=account.metadata, timeout=60)
+        time.sleep(0.4)
+        assert not call.done()
+        assert service.process is not None
+        service.process.send_signal(signal.SIGINT)
+        assert len(call.result().images) == 1
+    assert service.process.wait(30) == 0
+    service.start()
+
+
 def test_ctrl_c_to_the_whole_group_as_a_terminal_sends_it_is_orderly_too(service: Service) -> None:
     processes = everything(service)
     assert service.process is not None
@@ -120,7 +139,7 @@ def test_a_port_in_use_is_told_with_its_setting(service: Service, tmp_path: Path
         **service.environment,
         "LUNA_DATA": str(tmp_path / "other"),
         "LUNA_REST__PORT": str(service.rest_port if setting == "REST__PORT" else other[0]),
-        "LUNA_GRPC__PORT": str(service.grpc_ports[0] if setting == "GRPC__PORT" else other[1]),
+        "LUNA_GRPC__PORT": str(service.grpc_port if setting == "GRPC__PORT" else other[1]),
     }
     ended = subprocess.run([LUNA, "up"], env=environment, capture_output=True, text=True, timeout=90, check=False)
     told = ended.stdout + ended.stderr

@@ -33,11 +33,12 @@ def image() -> bytes:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rest", [False, True], ids=["gRPC", "REST"])
+@pytest.mark.parametrize("way", ["gRPC", "REST", "past Envoy"])
 def test_what_is_too_much_is_refused_with_the_time_to_wait_and_all_else_is_served(
-    service: Service, account: Account, image: bytes, rest: bool
+    service: Service, account: Account, image: bytes, way: str
 ) -> None:
-    target = f"127.0.0.1:{service.rest_port}" if rest else service.target
+    rest = way == "REST"
+    target = {"gRPC": service.target, "REST": f"127.0.0.1:{service.rest_port}", "past Envoy": service.behind()}[way]
 
     def order(seconds: float, **load: float) -> Order:
         return Order(target, account.metadata[0][1], image, seconds, rest=rest, **load)  # type: ignore[arg-type]

@@ -168,3 +168,11 @@ def test_a_wrong_setting_ends_the_command_with_its_name_and_no_traceback(
     assert ended.returncode == 2
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_server_process_has_the_public_address_unless_it_stands_behind_envoy() -> None:
+    assert Grpc(host="0.0.0.0", port=50051).listen == "0.0.0.0:50051"
+    behind = Grpc(host="0.0.0.0", port=50051, server_port=50052)
+    assert behind.listen == "127.0.0.1:50052"
+    # what anyone may do still depends on where the service is reached
+    assert not Settings(grpc=behind).registration_open

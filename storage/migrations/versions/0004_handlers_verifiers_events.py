@@ -161,18 +161,6 @@ FUNCTIONS = (
         RETURN NULL;
     END $$
     """,
-    # whoever fills the stream of notifications is woken by the commit, however the row came in
-    """
-    CREATE FUNCTION luna_tell_notices() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_notify('luna_notices', '');
-        RETURN NULL;
-    END $$
-    """,
-    """
-    CREATE TRIGGER event_outbox_insert AFTER INSERT ON event_outbox
-        FOR EACH STATEMENT EXECUTE FUNCTION luna_tell_notices()
-    """,
     # an event and its descriptors go together; the key of a partitioned table holds its time too
     """
     CREATE FUNCTION luna_erase_event_descriptors() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -284,7 +272,6 @@ def downgrade() -> None:
         "luna_make_event_month(date)",
         "luna_has_event_month(text)",
         "luna_erase_event_descriptors()",
-        "luna_tell_notices()",
         "luna_log_updated_events()",
         "luna_log_event_changes()",
     )

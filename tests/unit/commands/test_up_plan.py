@@ -90,3 +90,26 @@ def test_each_process_has_a_port_for_its_metrics(folder: Path) -> None:
     programs = planned(folder, Engine(shared=True), metrics=9464)
     ports = [of(programs[name], "METRICS__PORT") for name in ("server-1", "server-2", "engine")]
     assert ports == ["9464", "9465", "9466"]
+
+
+@pytest.mark.parametrize(("grpc", "ports"), [
+    (Grpc(servers=2, host="0.0.0.0", port=50100), ["50101", "50102"]),
+    (Grpc(servers=2, port=50100, server_port=50200), ["50200", "50201"]),
+])  # fmt: skip
+def test_the_edge_has_the_port_of_grpc_and_the_servers_have_ports_of_their_own_on_loopback(
+    folder: Path, grpc: Grpc, ports: list[str]
+) -> None:
+    programs = {one.name: one for one in plan_of(Settings(data=folder, grpc=grpc), BEHIND).programs}
+    assert [of(programs[name], "GRPC__SERVER_PORT") for name in ("server-1", "server-2")] == ports
+    edge = yaml.safe_load((folder / "envoy" / "envoy.yaml").read_text())["static_resources"]
+    addresses = {one["name"]: one["address"]["socket_address"] for one in edge["listeners"]}
+    assert addresses["grpc"] == {"address": grpc.host, "port_value": grpc.port}
+    for cluster in (one for one in edge["clusters"] if one["name"] != "websockets"):
+        (locality,) = cluster["load_assignment"]["endpoints"]
+        found = [one["endpoint"]["address"]["socket_address"] for one in locality["lb_endpoints"]]
+        assert found == [{"address": "127.0.0.1", "port_value": int(port)} for port in ports]
+
+
+def test_envoy_outlives_the_servers_so_that_what_they_finish_gets_out(folder: Path) -> None:
+    programs = planned(folder, Engine())
+    assert all("envoy" in programs[name].depends_on for name in ("server-1", "server-2"))
