@@ -15,7 +15,9 @@
     │   │                        IndexVersionMismatch
     │   ├── access               TokenCorrupted, TokenAccountNeeded, VisibilityNotAllowed
     │   ├── faces, events        EmptyAttribute, UnknownTarget, BadAvatar, UnknownDeletionTarget
-    │   ├── tasks, parts         CrossMatchObjectMissing, TaskCancelled, UnknownLicenceTarget
+    │   ├── tasks, parts         CrossMatchObjectMissing, CrossMatchSelectionEmpty, ClusteringSelectionEmpty,
+    │   │                        TaskNotReportable, NoClusters, TaskResultTooLarge, TaskCancelled,
+    │   │                        UnknownLicenceTarget
     │   ├── legacy               LegacyBadQuery, LegacyNoFaces, LegacyMatchFailed, LegacyBadMatchInput,
     │   │                        LegacyReferenceMissing, LegacyReferenceBare, LegacyBadParameter, LegacyBadHandler,
     │   │                        LegacyThresholds
@@ -46,7 +48,7 @@
     │   ├── descriptors          DescriptorNotFound, BodyDescriptorNotFound
     │   ├── events               EventNotFound, EventsNotFound, EventExternalIdNotFound, EventTrackIdNotFound
     │   ├── tasks                TaskNotFound, TasksNotFound, TaskErrorNotFound, TaskErrorsNotFound, TaskResultGone,
-    │   │                        NoTaskResultYet, NoTaskResult
+    │   │                        NoTaskResultYet, NoTaskResult, ScheduleNotFound
     │   ├── handlers             HandlerNotFound, VerifierNotFound
     │   └── legacy               LegacyDescriptorNotFound, PersonNotFound
     ├── MethodNotAllowed         405  UNIMPLEMENTED
@@ -60,6 +62,7 @@
     ├── other failures           500  INTERNAL
     │   ├── transport            BadUrl, BrokenPayload, FingerprintMismatch
     │   ├── matching, tasks ...  IndexSearchFailed, CrossMatchingFailed, SubtasksNotSent, TaskProgressNotSaved,
+    │   │                        TaskBegunTooOften, TaskKindUnknown,
     │   │                        HandlerCorrupted
     │   └── EngineFailure        EngineBroken, BadEngineSettings, EngineNotLicensed, EngineNotInitialized,
     │                            EngineNotReady, EngineMemoryFull, DescriptorNotCreated, DescriptorsNotCreated,
