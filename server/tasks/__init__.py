@@ -1,4 +1,4 @@
-"""Kinds of tasks: what workers do of each, as splitting, working and collecting.
+"""Kinds of tasks: what a worker does in each step of one. Everything that they work with comes in by ports.
 
-They know the domain and its ports, and neither transport, storage nor engines.
+Must not know the queue, SQL, or how a result is asked for.
 """
