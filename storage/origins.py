@@ -54,9 +54,7 @@ class HttpOrigins:
         port = parts.port or _SCHEMES[parts.scheme]
         address = await hosts.resolve(parts.hostname, port, allow_private=self._settings.allow_private)
         host = parts.hostname if port == _SCHEMES[parts.scheme] else f"{parts.hostname}:{port}"
-        client = httpx.AsyncClient(
-            trust_env=False, follow_redirects=False, timeout=self._settings.timeout_seconds
-        )
+        client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=self._settings.timeout_seconds)
         async with client:
             request = client.build_request(
                 "DELETE",

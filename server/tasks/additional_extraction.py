@@ -123,7 +123,9 @@ class AdditionalExtraction:
         """Extract and write the descriptors of some objects; how many."""
         if isinstance(content.objects, EventSelection):
             events = await self._populations.events(context.scope, ids)
-            made = await self._described_of(context, content, {one: _of_event(events[one]) for one in ids if one in events})
+            made = await self._described_of(
+                context, content, {one: _of_event(events[one]) for one in ids if one in events}
+            )
             await self._described.describe_events(
                 context.scope,
                 {

@@ -94,9 +94,7 @@ class ContactSheets:
             sheets=sheets,
         )
 
-    async def _pictures(
-        self, context: TaskContext, wanted: set[UUID], parts: Sequence[Subtask]
-    ) -> dict[UUID, str]:
+    async def _pictures(self, context: TaskContext, wanted: set[UUID], parts: Sequence[Subtask]) -> dict[UUID, str]:
         """The first picture of each object, small."""
         first: dict[UUID, Picture] = {}
         for part in parts:

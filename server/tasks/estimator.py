@@ -315,7 +315,5 @@ async def _write_result(file: BinaryIO, answers: AsyncIterator[bytes], errors: S
     async for some in answers:
         await asyncio.to_thread(file.write, before + some)
         before = b",\n"
-    await asyncio.to_thread(
-        file.write, b'],"errors":' + orjson.dumps([failure_form(one) for one in errors]) + b"}"
-    )
+    await asyncio.to_thread(file.write, b'],"errors":' + orjson.dumps([failure_form(one) for one in errors]) + b"}")
     await asyncio.to_thread(file.flush)

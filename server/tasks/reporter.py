@@ -110,9 +110,7 @@ class Reporter:
         content = content_of(self._form, context.task, Report)
         of_events = any(part.content["of_events"] for part in parts)
         shape = _shape(content, of_events=of_events)
-        members = [
-            (number, one) for part in parts for number, one in zip(_numbers(part), ids_of(part), strict=True)
-        ]
+        members = [(number, one) for part in parts for number, one in zip(_numbers(part), ids_of(part), strict=True)]
         page = await self._sheets.page(context, content.task_id, members, parts, of_events=of_events)
         async with archive(context.task.create_time) as (target, path):
             await target.table(TABLE, table_of(context, shape.table.head(), parts))
