@@ -54,7 +54,8 @@ from server.errors import (
     LunaError,
     Unavailable,
 )
-from server.tasks.event_answers import Answers
+from server.tasks.answers import Answers
+from server.tasks.results import failure_form
 
 NO_HANDLER: Final = UUID(int=0)
 """The handler of events that are made by policies alone."""
@@ -314,22 +315,5 @@ async def _write_result(file: BinaryIO, answers: AsyncIterator[bytes], errors: S
     async for some in answers:
         await asyncio.to_thread(file.write, before + some)
         before = b",\n"
-    await asyncio.to_thread(
-        file.write, b'],"errors":' + orjson.dumps([_error(one) for one in errors], option=orjson.OPT_UTC_Z) + b"}"
-    )
+    await asyncio.to_thread(file.write, b'],"errors":' + orjson.dumps([failure_form(one) for one in errors]) + b"}")
     await asyncio.to_thread(file.flush)
-
-
-def _error(failure: TaskFailure) -> dict[str, object]:
-    """An error by the names that it has in REST (`luna.v6.TaskError`)."""
-    return {
-        "error_id": failure.error_id,
-        "task_id": failure.task_id,
-        "error_code": failure.code,
-        "error_time": failure.time,
-        "description": failure.description,
-        "detail": failure.detail,
-        "status_code": failure.status_code,
-        "task_type": failure.task_type.value,
-        "additional_info": failure.info,
-    }
