@@ -105,7 +105,8 @@ def _content_types(one: Notation, given: list[Notation]) -> tuple[str, ...]:
 
 def _failures(given: list[Notation]) -> Iterator[Failure]:
     for one in given:
-        yield Failure(cast("int", one["status"]), cast("int", one.get("error_code", 0)))
+        code = one.get("error_code")
+        yield Failure(cast("int", one["status"]), code if isinstance(code, int) else 0)
 
 
 def _with_checks(schemas: dict[str, Notation]) -> Notation:
