@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal, select, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Text, any_, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from server.domain.access import Scope
@@ -75,6 +76,17 @@ def numbered(column: ColumnElement[int], ids: tuple[int, ...]) -> ColumnElement[
     return column == any_(literal(list(ids), ARRAY(BigInteger)))
 
 
+def without_secrets(content: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The content of a task that has ended: what opened its sources is needed no more, and is overwritten.
+
+    The members are those that `server.services.task_contents` hides.
+    """
+    for name in ("password", "public_access_key", "secret_access_key"):
+        path = literal(["source", "authorization", name], ARRAY(Text))
+        content = func.jsonb_set(content, path, literal("***", JSONB), False)
+    return content
+
+
 async def insert_task(connection: AsyncConnection, new: NewTask) -> int:
     """Keep a new task and the job that splits it, in the caller's transaction. Its id."""
     values = {
@@ -103,7 +115,8 @@ async def cancel_task(connection: AsyncConnection, scope: Scope, task_id: int) -
     status = TaskStatus(found)
     if not status.ended:
         ended = {"status": TaskStatus.CANCELLED.value, "last_update_time": func.now(), "end_time": func.now()}
-        await connection.execute(update(tasks).where(tasks.c.task_id == task_id).values(ended))
+        content = without_secrets(tasks.c.content)
+        await connection.execute(update(tasks).where(tasks.c.task_id == task_id).values(content=content, **ended))
         open_parts = (subtasks.c.task_id == task_id, subtasks.c.status.in_(UNFINISHED))
         await connection.execute(update(subtasks).where(*open_parts).values(ended))
         await defer_tidy(connection, task_id)

@@ -65,8 +65,8 @@ NUMBERS = {
 }
 """Values of enums that REST writes as numbers."""
 
-NATIVE_ONLY = frozenset({"targets", "descriptor_version"})
-"""Fields of messages that REST does not have: what was asked for, told once more."""
+NATIVE_ONLY = frozenset({"targets", "descriptor_version", "url"})
+"""Fields of messages that REST does not have, or not always: what was asked for, told once more, and addresses."""
 
 
 @dataclass(frozen=True)
