@@ -6,7 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,7 @@ from storage.lists import PostgresListStore
 from storage.media import PostgresMediaStore
 from storage.populations import PostgresPopulations
 from storage.samples import PostgresSampleStore
-from tests.integration.storage.made import NOW, OURS, an_attribute, vector
+from tests.integration.storage.made import NOW, OURS, vector
 from tests.integration.storage.made_events import a_new_event
 from tests.servers import database, database_url, postgres
 from tests.task_contexts import Interruptions
@@ -50,7 +50,6 @@ class World:
     database: Database
     blobs: BlobStore
     deaths: Interruptions | None = None
-    made: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.faces = PostgresFaceStore(self.database)
@@ -159,8 +158,3 @@ def _nothing_is_left_behind(
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     yield
     assert list(folder.iterdir()) == []
-
-
-def an_attributed(*versions: int) -> FaceAttribute:
-    """An attribute with descriptors of versions."""
-    return an_attribute(*(vector(1, one) for one in versions))

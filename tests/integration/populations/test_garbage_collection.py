@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 from conftest import World
 
 from server.domain.access import Scope
-from server.domain.events import EventRecord, RecordDetection
+from server.domain.event_conditions import Column, Condition, Operator
+from server.domain.events import RecordDetection
 from server.domain.media import MediaKind
 from server.domain.policies import DescriptorKind, EventCandidates, TimeBound
+from server.domain.populations import image_at, sample_at
 from server.domain.samples import SampleType
 from server.domain.task_contents import Cleaning, DescriptorSelection, EventSelection, FaceSelection
 from server.domain.tasks import TaskType
@@ -25,7 +27,7 @@ from server.errors import OriginNotRemoved
 from server.settings import Fetch
 from server.tasks.garbage_collection import GarbageCollection
 from storage.origins import HttpOrigins
-from tests.integration.storage.made import NOW, OURS, THEIRS, a_face, number
+from tests.integration.storage.made import NOW, THEIRS, a_face, number
 from tests.integration.storage.made_events import an_event
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 
@@ -175,8 +177,6 @@ async def test_an_image_of_several_events_goes_with_the_last_of_them(world: Worl
 
 
 def _one(value: int) -> EventCandidates:
-    from server.domain.event_conditions import Column, Condition, Operator
-
     return EventCandidates((Condition(Column.EVENT_ID, Operator.IN, (number(value),)),))
 
 
@@ -245,7 +245,7 @@ async def test_nothing_is_left_and_everything_counted_however_often_workers_die(
 class Refusing(BaseHTTPRequestHandler):
     """Deletes `/ok`, redirects `/away`, refuses everything else."""
 
-    deleted: list[tuple[str, str]] = []
+    deleted: ClassVar[list[tuple[str, str]]] = []
 
     def do_DELETE(self) -> None:
         self.deleted.append((self.path, self.headers["host"]))
@@ -261,7 +261,7 @@ class Refusing(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[int]:
-    Refusing.deleted = []
+    Refusing.deleted.clear()
     with HTTPServer(("127.0.0.1", 0), Refusing) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -292,19 +292,12 @@ async def test_images_elsewhere_are_deleted_by_http_at_allowed_addresses_alone()
         with pytest.raises(OriginNotRemoved, match="not a public one"):
             await careful.delete(f"http://{host}/ok")
         assert Refusing.deleted == before
-        await asyncio.sleep(0)
 
 
 def test_the_ids_of_samples_are_read_of_own_addresses_alone() -> None:
-    from server.domain.populations import image_at, sample_at
-
     one = UUID(int=5)
     assert sample_at(f"/6/samples/faces/{one}") == one
     assert image_at(f"/6/images/{one}") == one
     for text in ("", f"/6/samples/bodies/{one}", f"http://x/6/samples/faces/{one}", f"/6/samples/faces/{one}/", "/6/x"):
         assert sample_at(text) is None
         assert image_at(text) is None
-
-
-def records() -> list[EventRecord]:
-    return [an_event(1, OURS)]
