@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
+import cv2
+import numpy as np
 import pytest
 from conftest import World, entries, picture
 
@@ -188,9 +190,6 @@ async def test_a_report_is_the_same_however_often_workers_die(world: World, dead
 
 
 def test_thumbnails_fit_and_are_none_of_what_is_no_image() -> None:
-    import cv2
-    import numpy as np
-
     small = thumbnail(picture(200), 96)
     assert small is not None
     pixels = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
