@@ -400,8 +400,13 @@ tasks: Final = Table(
     _time("last_update_time"),
     Column("end_time", DateTime(timezone=True)),
     Column("result_id", Uuid),
+    #: Type of the result's bytes, and a name for a file of them.
+    _text("result_type"),
+    _text("result_name"),
     Column("parts_done", Integer, nullable=False, server_default=text("0")),
     Column("parts_all", Integer, nullable=False, server_default=text("0")),
+    #: How often the plan or the collecting failed without an error of Luna.
+    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
     Column("schedule_id", BigInteger, ForeignKey("schedules.schedule_id", ondelete="SET NULL")),
     Index("tasks_newest_idx", "account_id", text("create_time DESC"), text("task_id DESC")),
     Index(None, "schedule_id", "task_id", postgresql_where=text("schedule_id IS NOT NULL")),
@@ -420,6 +425,7 @@ subtasks: Final = Table(
     _time("last_update_time"),
     Column("end_time", DateTime(timezone=True)),
     Column("result_id", Uuid),
+    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("task_id", "number"),
 )
 

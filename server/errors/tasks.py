@@ -30,6 +30,25 @@ class TaskErrorsNotFound(NotFound):
     code = 28004
 
 
+class ClusteringSelectionEmpty(InvalidInput):
+    """No object with a descriptor was found for clustering"""
+
+    code = 28010
+    desc = "Objects for clustering not found"
+
+
+class TaskNotReportable(InvalidInput):
+    """Task with id '{task_id}' has status '{status}', and cannot be reported"""
+
+    code = 28015
+
+
+class NoClusters(InvalidInput):
+    """Clustering task with id '{task_id}' has no result"""
+
+    code = 28016
+
+
 class TaskResultGone(NotFound):
     """The result of task with id '{task_id}' is gone"""
 
@@ -46,6 +65,13 @@ class NoTaskResult(NotFound):
     """Task with id '{task_id}' has status '{status}', which has no result"""
 
     code = 28020
+
+
+class CrossMatchSelectionEmpty(InvalidInput):
+    """No {side} with a descriptor was found for cross matching"""
+
+    code = 28022
+    desc = "Objects for cross-matching not found"
 
 
 class CrossMatchObjectMissing(InvalidInput):
@@ -73,3 +99,23 @@ class TaskProgressNotSaved(LunaError):
     """Progress of task with id '{task_id}' could not be updated: {message}"""
 
     code = 28008
+
+
+class ScheduleNotFound(NotFound):
+    """Schedule with id '{schedule_id}' not found"""
+
+
+class TaskResultTooLarge(LunaError):
+    """The result of task with id '{task_id}' has {size} bytes, and a message at most {limit}: take it in ranges"""
+
+    code = 12031
+    desc = "Bad/incomplete input data"
+    status = 413
+
+
+class TaskBegunTooOften(LunaError):
+    """The work was begun {count} times and never ended: each time the worker was lost or gave it back"""
+
+
+class TaskKindUnknown(LunaError):
+    """No worker knows tasks of kind {task_type}"""

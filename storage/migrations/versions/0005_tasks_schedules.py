@@ -1,8 +1,10 @@
-"""Tasks, their parts and errors, and schedules."""
+"""Tasks, their parts and errors, schedules, and the queue that hands tasks to workers."""
 
 from __future__ import annotations
 
 from alembic import op
+
+from storage import queue_schema
 
 revision = "0005"
 down_revision = "0004"
@@ -39,8 +41,11 @@ TABLES = (
         last_update_time timestamptz NOT NULL,
         end_time timestamptz,
         result_id uuid,
+        result_type text NOT NULL DEFAULT '',
+        result_name text NOT NULL DEFAULT '',
         parts_done integer NOT NULL DEFAULT 0,
         parts_all integer NOT NULL DEFAULT 0,
+        tries smallint NOT NULL DEFAULT 0,
         schedule_id bigint CONSTRAINT tasks_schedule_id_fkey REFERENCES schedules ON DELETE SET NULL
     )
     """,
@@ -58,6 +63,7 @@ TABLES = (
         last_update_time timestamptz NOT NULL,
         end_time timestamptz,
         result_id uuid,
+        tries smallint NOT NULL DEFAULT 0,
         CONSTRAINT subtasks_task_id_number_key UNIQUE (task_id, number)
     )
     """,
@@ -84,9 +90,11 @@ def upgrade() -> None:
     """Make the tables."""
     for statement in TABLES:
         op.execute(statement)
+    queue_schema.install(op.get_bind())
 
 
 def downgrade() -> None:
     """Remove everything."""
+    queue_schema.remove(op.get_bind())
     for table in ("task_errors", "subtasks", "tasks", "schedules"):
         op.execute(f"DROP TABLE {table}")

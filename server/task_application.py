@@ -1,0 +1,61 @@
+"""The composition root of a worker's tasks: the kinds, and what they work with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from server.application import address
+from server.domain.task_work import TaskWork
+from server.domain.tasks import Kind, Kinds
+from server.settings import Settings
+from storage.audit import PostgresAuditTrail
+from storage.blobs import BlobStore
+from storage.database import Database
+from storage.task_files import BlobTaskFiles
+from storage.task_progress import PostgresTaskProgress
+from storage.task_worker import TaskWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What kinds are made of. Engines and indexes are built by those who need them."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    trail: PostgresAuditTrail
+
+
+MakeKinds: TypeAlias = Callable[[Parts], Sequence[Kind]]
+
+
+def kinds(parts: Parts) -> list[Kind]:  # noqa: ARG001 - until the first kind is here
+    """Every kind of tasks that workers do: one line for each."""
+    return []
+
+
+@asynccontextmanager
+async def task_worker(
+    settings: Settings, database: Database, blobs: BlobStore, make: MakeKinds = kinds
+) -> AsyncIterator[TaskWorker]:
+    """The part of a worker that does tasks.
+
+    Raises:
+        NotConfigured: an address is missing.
+    """
+    trail = PostgresAuditTrail(database)
+    progress = PostgresTaskProgress(database, blobs)
+    parts = Parts(settings, database, blobs, trail)
+    options = settings.tasks
+    work = TaskWork(
+        Kinds(make(parts)),
+        progress,
+        trail,
+        lambda task_id: BlobTaskFiles(blobs, task_id),
+        tries=options.tries,
+        retry_seconds=options.retry_seconds,
+    )
+    yield TaskWorker(address(settings.database.url, "DATABASE"), options, work, progress)
