@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from server.application import address
+from server.application import address, content_form, task_settings
+from server.domain.liveness import LivenessThresholds
+from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
-from server.domain.tasks import Kind, Kinds
+from server.domain.tasks import Kind, Kinds, TaskSettings
 from server.settings import Settings
 from storage.audit import PostgresAuditTrail
 from storage.blobs import BlobStore
@@ -21,12 +23,23 @@ from storage.task_worker import TaskWorker
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What kinds are made of. Engines and indexes are built by those who need them."""
+    """What kinds are made of. Engines and indexes are built by those who need them.
+
+    Attributes:
+        settings: all settings of the process.
+        defaults: what tasks do where callers say nothing, and how large parts are.
+        database: the pool of connections.
+        blobs: where bytes are kept.
+        trail: the audit trail, for stores whose changes are not in PostgreSQL.
+        contents: what reads the content of a task.
+    """
 
     settings: Settings
+    defaults: TaskSettings
     database: Database
     blobs: BlobStore
     trail: PostgresAuditTrail
+    contents: ContentForm
 
 
 MakeKinds: TypeAlias = Callable[[Parts], Sequence[Kind]]
@@ -48,7 +61,8 @@ async def task_worker(
     """
     trail = PostgresAuditTrail(database)
     progress = PostgresTaskProgress(database, blobs)
-    parts = Parts(settings, database, blobs, trail)
+    liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
+    parts = Parts(settings, task_settings(settings), database, blobs, trail, content_form(liveness))
     options = settings.tasks
     work = TaskWork(
         Kinds(make(parts)),

@@ -81,7 +81,8 @@ class Step:
         Raises:
             TaskStopped: it was stopped.
         """
-        task = self._work = asyncio.create_task(work)
+        task: asyncio.Task[T] = asyncio.create_task(work)
+        self._work = task
         try:
             return await task
         except asyncio.CancelledError:

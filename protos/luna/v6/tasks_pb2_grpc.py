@@ -244,7 +244,7 @@ class TasksServicer:
 
     def GetTaskResult(self, request, context):
         """The result of a task, as JSON, ZIP or HTML.
-        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,7 @@ class TasksStub:
     """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]
     """The result of a task, as JSON, ZIP or HTML.
-    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
     """
     ListSubtasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.ListSubtasksRequest, _tasks_pb2.ListSubtasksResponse]
     """The parts of a task. Errors: TASK_NOT_FOUND."""
@@ -123,7 +123,7 @@ class TasksAsyncStub(TasksStub):
     """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]  # type: ignore[assignment]
     """The result of a task, as JSON, ZIP or HTML.
-    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
     """
     ListSubtasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.ListSubtasksRequest, _tasks_pb2.ListSubtasksResponse]  # type: ignore[assignment]
     """The parts of a task. Errors: TASK_NOT_FOUND."""
@@ -264,7 +264,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.GetTaskResultResponse, _abc.Awaitable[_tasks_pb2.GetTaskResultResponse]]:
         """The result of a task, as JSON, ZIP or HTML.
-        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
