@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
@@ -11,8 +11,8 @@ from sqlalchemy import Select, Text, func, literal, select
 
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
-from server.domain.populations import Member, Population, face_filter
 from server.domain.policies import DescriptorKind
+from server.domain.populations import Member, Population, face_filter
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 from storage.database import Database
 from storage.event_queries import event_conditions
@@ -37,7 +37,7 @@ class StoredPopulations:
 
     async def members(
         self, scope: Scope, population: Population, version: int, now: datetime
-    ) -> AsyncIterator[Sequence[Member]]:
+    ) -> AsyncGenerator[Sequence[Member], None]:
         """All objects of a selection. See `Populations.members`.
 
         Those of the database are of one snapshot; attributes are there or have ended when their batch is read.
@@ -56,21 +56,27 @@ class StoredPopulations:
     async def body_version(self, scope: Scope, events: EventSelection, now: datetime) -> int | None:
         """The version of most body descriptors of events. See `Populations.body_version`."""
         version = event_descriptors.c.version
-        chosen = select(version).select_from(_together()).where(*event_conditions(scope, events.candidates.at(now)))
+        chosen = (
+            select(version)
+            .select_from(events.join(event_descriptors, _OF_EVENT))
+            .where(*event_conditions(scope, events.candidates.at(now)))
+        )
         bodies = chosen.where(event_descriptors.c.kind == DescriptorKind.BODY.value).group_by(version)
         most = bodies.order_by(func.count().desc(), version.desc()).limit(1)
         rows = await self._database.fetch(most, planned=True)
         return rows[0].version if rows else None
 
-    async def _read(self, statement: Select[*tuple[Any, ...]]) -> AsyncIterator[Sequence[Member]]:
-        async with self._database.transaction("REPEATABLE READ", traced=False) as connection:
-            async with connection.stream(statement.execution_options(yield_per=BATCH)) as rows:
-                async for batch in rows.partitions():
-                    yield [Member(object_id, data, track_id) for object_id, data, track_id in batch]
+    async def _read(self, statement: Select[*tuple[Any, ...]]) -> AsyncGenerator[Sequence[Member], None]:
+        async with (
+            self._database.transaction("REPEATABLE READ", traced=False) as connection,
+            connection.stream(statement.execution_options(yield_per=BATCH)) as rows,
+        ):
+            async for batch in rows.partitions():
+                yield [Member(object_id, data, track_id) for object_id, data, track_id in batch]
 
     async def _temporary(
         self, scope: Scope, population: AttributeSelection, version: int
-    ) -> AsyncIterator[Sequence[Member]]:
+    ) -> AsyncGenerator[Sequence[Member], None]:
         ids = list(dict.fromkeys(population.attribute_ids))
         for start in range(0, len(ids), BATCH):
             yield [
@@ -94,7 +100,3 @@ def _events(scope: Scope, population: EventSelection, version: int, now: datetim
     found = select(events.c.event_id, event_descriptors.c.data, events.c.track_id)
     found = found.select_from(events.outerjoin(event_descriptors, of_version))
     return found.where(*event_conditions(scope, population.candidates.at(now)))
-
-
-def _together() -> Any:
-    return events.join(event_descriptors, _OF_EVENT)

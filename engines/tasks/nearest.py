@@ -106,4 +106,5 @@ def _likely(scores: NDArray[np.float32], limit: int, least_cosine: float, tolera
         return likely
     found = scores[likely]
     last = np.partition(found, len(found) - limit)[len(found) - limit]
-    return likely[found >= last - 2 * tolerance]
+    near: Rows = likely[found >= last - 2 * tolerance]
+    return near

@@ -53,9 +53,7 @@ class Packed:
                 wide = elements[start : start + _PIECE].astype(np.float64)
                 np.einsum("ij,ij->i", wide, wide, out=squared[start : start + _PIECE])
             inverse = np.divide(1.0, np.sqrt(squared), out=np.zeros_like(squared), where=squared > 0)
-            return cls(
-                arrays["ids"], elements, arrays["tracks"], arrays["labels"], squared, inverse.astype(np.float32)
-            )
+            return cls(arrays["ids"], elements, arrays["tracks"], arrays["labels"], squared, inverse.astype(np.float32))
 
     @property
     def size(self) -> int:
@@ -69,7 +67,7 @@ class Packed:
         Sums of d products in float32 are off by d / 2**24 of the norms' product at most (Higham, Accuracy and Stability
         of Numerical Algorithms, 3.1); twice that covers the scaling too. Integers are summed up without error.
         """
-        return (self.elements.shape[1] + 8) * 2.0**-23
+        return (int(self.elements.shape[1]) + 8) * 2.0**-23
 
     def uuid(self, row: int) -> UUID:
         """The id of a row."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -29,7 +29,7 @@ class Populations(Protocol):
 
     def members(
         self, scope: Scope, population: Population, version: int, now: datetime
-    ) -> AsyncIterator[Sequence[Member]]:
+    ) -> AsyncGenerator[Sequence[Member], None]:
         """All objects of a selection, each once, in batches and in any order, of one moment.
 
         Those without a descriptor of the version are among them. Relative times count from `now`.
