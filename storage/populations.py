@@ -53,14 +53,11 @@ class StoredPopulations:
             async for batch in found:
                 yield batch
 
-    async def body_version(self, scope: Scope, events: EventSelection, now: datetime) -> int | None:
+    async def body_version(self, scope: Scope, population: EventSelection, now: datetime) -> int | None:
         """The version of most body descriptors of events. See `Populations.body_version`."""
         version = event_descriptors.c.version
-        chosen = (
-            select(version)
-            .select_from(events.join(event_descriptors, _OF_EVENT))
-            .where(*event_conditions(scope, events.candidates.at(now)))
-        )
+        conditions = event_conditions(scope, population.candidates.at(now))
+        chosen = select(version).select_from(events.join(event_descriptors, _OF_EVENT)).where(*conditions)
         bodies = chosen.where(event_descriptors.c.kind == DescriptorKind.BODY.value).group_by(version)
         most = bodies.order_by(func.count().desc(), version.desc()).limit(1)
         rows = await self._database.fetch(most, planned=True)

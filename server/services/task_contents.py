@@ -90,7 +90,9 @@ class ProtoContentForm:
         # a list that was not given is kept as an empty one, which callers may not give
         given = {name: value for name, value in rest.items() if value != []}
         try:
-            return self._value(self.message(task_type, given), PATH, self._policies.read(policies) if policies else None)
+            return self._value(
+                self.message(task_type, given), PATH, self._policies.read(policies) if policies else None
+            )
         except LunaError as error:
             raise ValueError(str(error)) from error
 
