@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.domain.descriptors import DescriptorSpec, Element
-from server.domain.populations import Member
+from server.domain.galleries import Member
 
 Rows = NDArray[np.intp]
 Elements = NDArray[np.float16] | NDArray[np.int8]

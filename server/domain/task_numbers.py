@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.descriptors import DescriptorSpec
-from server.domain.populations import Member
+from server.domain.galleries import Member
 
 Check: TypeAlias = Callable[[], None]
 

@@ -10,7 +10,7 @@ from typing import Final, cast
 from uuid import UUID
 
 from server.domain.descriptors import DescriptorSpec
-from server.domain.populations import Population
+from server.domain.galleries import Gallery
 from server.domain.task_contents import ContentForm, CrossMatching
 from server.domain.task_numbers import Check, NeighbourFinder
 from server.domain.tasks import Collected, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
@@ -70,9 +70,9 @@ class CrossMatchingKind:
         async with aclosing(found):
             return Collected(await json_file(found, errors))
 
-    async def _gather(self, context: TaskContext, population: Population, spec: DescriptorSpec, side: str) -> int:
+    async def _gather(self, context: TaskContext, gallery: Gallery, spec: DescriptorSpec, side: str) -> int:
         packing = self._gathering.packing(spec)
-        gathered = await self._gathering.fill(context, packing, population, spec.version)
+        gathered = await self._gathering.fill(context, packing, gallery, spec.version)
         for one in gathered.missing:
             await context.report(CrossMatchObjectMissing(id=one), side)
         for one in gathered.bare:

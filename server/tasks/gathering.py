@@ -1,4 +1,4 @@
-"""Gathering: the descriptors of a population go into one file of the task, so that all of its parts see the same."""
+"""Gathering: the descriptors of a gallery go into one file of the task, so that all of its parts see the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 from server.domain.descriptors import DescriptorSpec, Specs
 from server.domain.event_conditions import Column, Operator
 from server.domain.policies import DescriptorKind
-from server.domain.populations import Population, Populations
+from server.domain.galleries import Gallery, Galleries
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 from server.domain.task_numbers import Packer, Packing
 from server.domain.tasks import TaskContext
@@ -27,7 +27,7 @@ class Layouts:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What came of the objects that a population names by id.
+    """What came of the objects that a gallery names by id.
 
     Attributes:
         missing: those that it does not have, by their order in it.
@@ -42,13 +42,13 @@ class Gathering:
     """Gathers descriptors.
 
     Args:
-        populations: where objects are read.
+        galleries: where objects are read.
         packer: what they are written with.
         layouts: asked when a task is split; it may raise `Unavailable`.
     """
 
-    def __init__(self, populations: Populations, packer: Packer, layouts: Callable[[], Layouts]) -> None:
-        self._populations = populations
+    def __init__(self, galleries: Galleries, packer: Packer, layouts: Callable[[], Layouts]) -> None:
+        self._galleries = galleries
         self._packer = packer
         self._layouts = layouts
 
@@ -57,7 +57,7 @@ class Gathering:
         return self._layouts().specs[version]
 
     async def layout(
-        self, context: TaskContext, population: Population, kind: DescriptorKind = DescriptorKind.FACE
+        self, context: TaskContext, gallery: Gallery, kind: DescriptorKind = DescriptorKind.FACE
     ) -> DescriptorSpec | None:
         """The layout of the descriptors that are compared: the server's version of faces, the commonest of bodies.
 
@@ -66,9 +66,9 @@ class Gathering:
         layouts = self._layouts()
         version: int | None = layouts.face_version
         if kind is DescriptorKind.BODY:
-            if not isinstance(population, EventSelection):
+            if not isinstance(gallery, EventSelection):
                 return None
-            version = await self._populations.body_version(context.scope, population, context.task.create_time)
+            version = await self._galleries.body_version(context.scope, gallery, context.task.create_time)
         return None if version is None else layouts.specs.get(version)
 
     def packing(self, spec: DescriptorSpec) -> Packing:
@@ -79,16 +79,16 @@ class Gathering:
         self,
         context: TaskContext,
         packing: Packing,
-        population: Population,
+        gallery: Gallery,
         version: int,
         labels: Mapping[UUID, int] | None = None,
     ) -> Gathered:
-        """Add all objects of a population that have a descriptor, with their labels where there are any."""
-        named = named_ids(population)
+        """Add all objects of a gallery that have a descriptor, with their labels where there are any."""
+        named = named_ids(gallery)
         wanted = set(named)
         seen: set[UUID] = set()
         bare: set[UUID] = set()
-        batches = self._populations.members(context.scope, population, version, context.task.create_time)
+        batches = self._galleries.members(context.scope, gallery, version, context.task.create_time)
         async with aclosing(batches):
             async for batch in batches:
                 context.check()
@@ -104,16 +104,16 @@ class Gathering:
         await context.files.write(name, await asyncio.to_thread(packing.packed))
 
 
-def named_ids(population: Population) -> tuple[UUID, ...]:
-    """The ids that a population names, each once."""
+def named_ids(gallery: Gallery) -> tuple[UUID, ...]:
+    """The ids that a gallery names, each once."""
     ids: tuple[object, ...] = ()
-    match population:
+    match gallery:
         case FaceSelection():
-            ids = population.face_ids or ()
+            ids = gallery.face_ids or ()
         case AttributeSelection():
-            ids = population.attribute_ids
+            ids = gallery.attribute_ids
         case EventSelection():
-            for condition in population.candidates.conditions:
+            for condition in gallery.candidates.conditions:
                 if (condition.of, condition.operator) == (Column.EVENT_ID, Operator.IN):
                     ids = condition.value if isinstance(condition.value, tuple) else ()
     return tuple(dict.fromkeys(one for one in ids if isinstance(one, UUID)))

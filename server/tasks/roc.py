@@ -11,7 +11,7 @@ from uuid import UUID
 from server.domain.descriptors import DescriptorSpec
 from server.domain.event_conditions import Column, Condition, Operator
 from server.domain.policies import EventCandidates
-from server.domain.populations import Population
+from server.domain.galleries import Gallery
 from server.domain.task_contents import AttributeSelection, ContentForm, EventSelection, FaceSelection, Mark, Roc
 from server.domain.task_numbers import RocCurve, RocMaker, RocPoint
 from server.domain.tasks import Collected, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
@@ -58,14 +58,14 @@ class RocKind:
         content = self._content(context)
         marks = _labels(content.marks)
         _check_pairs(content, [label for labels in marks.values() for label in labels.values()])
-        populations = _populations(marks)
-        spec = await self._gathering.layout(context, populations[0][0])
+        galleries = _galleries(marks)
+        spec = await self._gathering.layout(context, galleries[0][0])
         assert spec is not None  # noqa: S101 - faces always have a version
         packing = self._gathering.packing(spec)
-        for population, labels in populations:
-            gathered = await self._gathering.fill(context, packing, population, spec.version, labels)
+        for gallery, labels in galleries:
+            gathered = await self._gathering.fill(context, packing, gallery, spec.version, labels)
             if gathered.missing:
-                raise _not_found(population, gathered.missing[0])
+                raise _not_found(gallery, gathered.missing[0])
             if gathered.bare:
                 raise DescriptorNotFound(id=gathered.bare[0], version=spec.version)
         size = packing.size
@@ -155,8 +155,8 @@ def _check_pairs(content: Roc, labels: Sequence[int]) -> None:
         raise InvalidInput(message=message)
 
 
-def _populations(labels: _Labels) -> list[tuple[Population, dict[UUID, int]]]:
-    found: list[tuple[Population, dict[UUID, int]]] = []
+def _galleries(labels: _Labels) -> list[tuple[Gallery, dict[UUID, int]]]:
+    found: list[tuple[Gallery, dict[UUID, int]]] = []
     if labels["face"]:
         found.append((FaceSelection(face_ids=tuple(labels["face"])), labels["face"]))
     if labels["event"]:
@@ -167,8 +167,8 @@ def _populations(labels: _Labels) -> list[tuple[Population, dict[UUID, int]]]:
     return found
 
 
-def _not_found(population: Population, one: UUID) -> LunaError:
-    match population:
+def _not_found(gallery: Gallery, one: UUID) -> LunaError:
+    match gallery:
         case FaceSelection():
             return FacesNotFound(face_id=one)
         case EventSelection():

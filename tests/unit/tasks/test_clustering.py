@@ -16,13 +16,13 @@ from engines.tasks.components import Components
 from engines.tasks.packing import DescriptorPacker, Packed
 from server.domain.descriptors import LAYOUTS, DescriptorSpec, spec
 from server.domain.policies import DescriptorKind
-from server.domain.populations import Member
+from server.domain.galleries import Member
 from server.domain.task_contents import Clustering, EventSelection, FaceSelection
 from server.domain.tasks import TaskStopped, TaskType
 from server.errors import ClusteringSelectionEmpty
 from server.tasks.clustering import ClusteringKind
 from server.tasks.gathering import Gathering, Layouts
-from tests.task_world import MemoryPopulations, OneContent, context_of, done
+from tests.galleries import MemoryGalleries, OneContent, context_of, done
 
 CLUSTERER = ComponentClusterer()
 
@@ -141,15 +141,15 @@ def test_a_long_chain_becomes_one_component_at_once() -> None:
     assert time.perf_counter() - began < 10
 
 
-def kind_of(content: Clustering, populations: MemoryPopulations) -> ClusteringKind:
-    gathering = Gathering(populations, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
+def kind_of(content: Clustering, galleries: MemoryGalleries) -> ClusteringKind:
+    gathering = Gathering(galleries, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
     return ClusteringKind(OneContent(content), gathering, CLUSTERER)
 
 
 async def test_a_clustering_task_tells_clusters_by_size_and_leaves_out_objects_without_descriptor() -> None:
     members = members_of(people(np.random.default_rng(7), 40, 600, 128, 0.25))
     bare = Member(uuid.UUID(int=5), None)
-    kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryPopulations([bare, *members]))
+    kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryGalleries([bare, *members]))
     collected = await done(kind, context_of(TaskType.CLUSTERING))
     wanted = slow_clusters(members, "<f2", spec(1001).cosine(0.5))
     assert json.loads(collected.result.data) == {
@@ -167,7 +167,7 @@ async def test_events_of_one_track_share_a_cluster_where_asked_for() -> None:
     members = members_of(rows, ["a", None, "a", "b", None, "b"])
     ids = sorted(str(one.object_id) for one in members)
     for use_tracks, sizes in ((True, [2, 2, 1, 1]), (False, [1] * 6)):
-        kind = kind_of(Clustering(EventSelection(), 0.9, use_tracks=use_tracks), MemoryPopulations(members))
+        kind = kind_of(Clustering(EventSelection(), 0.9, use_tracks=use_tracks), MemoryGalleries(members))
         found = json.loads((await done(kind, context_of(TaskType.CLUSTERING))).result.data)["result"]
         assert [len(cluster) for cluster in found] == sizes
         assert sorted(one for cluster in found for one in cluster) == ids
@@ -175,16 +175,16 @@ async def test_events_of_one_track_share_a_cluster_where_asked_for() -> None:
 
 async def test_bodies_are_compared_in_the_version_that_most_events_have() -> None:
     rows = people(np.random.default_rng(2), 1, 3, 512, 0.01)
-    populations = MemoryPopulations(members_of(rows), body_version=1911)
-    kind = kind_of(Clustering(EventSelection(), 0.5, DescriptorKind.BODY), populations)
+    galleries = MemoryGalleries(members_of(rows), body_version=1911)
+    kind = kind_of(Clustering(EventSelection(), 0.5, DescriptorKind.BODY), galleries)
     found = json.loads((await done(kind, context_of(TaskType.CLUSTERING))).result.data)["result"]
     assert [len(cluster) for cluster in found] == [3]
-    assert set(populations.asked) == {1911}
+    assert set(galleries.asked) == {1911}
 
 
 @pytest.mark.parametrize("descriptor", [DescriptorKind.FACE, DescriptorKind.BODY])
 async def test_nothing_to_cluster_is_an_error(descriptor: DescriptorKind) -> None:
-    kind = kind_of(Clustering(EventSelection(), 0.9, descriptor), MemoryPopulations([Member(uuid.UUID(int=5), None)]))
+    kind = kind_of(Clustering(EventSelection(), 0.9, descriptor), MemoryGalleries([Member(uuid.UUID(int=5), None)]))
     with pytest.raises(ClusteringSelectionEmpty) as caught:
         await kind.split(context_of(TaskType.CLUSTERING))
     assert caught.value.code == 28010
@@ -192,7 +192,7 @@ async def test_nothing_to_cluster_is_an_error(descriptor: DescriptorKind) -> Non
 
 async def test_a_cancelled_task_stops_between_two_blocks() -> None:
     members = members_of(people(np.random.default_rng(7), 40, 100, 128, 0.25))
-    kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryPopulations(members))
+    kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryGalleries(members))
     context = context_of(TaskType.CLUSTERING)
     (content,) = await kind.split(context)
     context.stopped = True

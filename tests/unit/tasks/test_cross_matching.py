@@ -14,13 +14,13 @@ from engines.tasks.nearest import ExactNeighbours
 from engines.tasks.packing import DescriptorPacker
 from server.domain.descriptors import LAYOUTS, spec
 from server.domain.policies import DescriptorKind
-from server.domain.populations import Member
+from server.domain.galleries import Member
 from server.domain.task_contents import AttributeSelection, CrossMatching, EventSelection, FaceSelection
 from server.domain.tasks import TaskSettings, TaskType
 from server.errors import CrossMatchSelectionEmpty
 from server.tasks.cross_matching import CrossMatchingKind
 from server.tasks.gathering import Gathering, Layouts
-from tests.task_world import MemoryContext, MemoryPopulations, OneContent, context_of, done
+from tests.galleries import MemoryContext, MemoryGalleries, OneContent, context_of, done
 from tests.unit.tasks.test_clustering import members_of, packed_of, people
 
 
@@ -77,8 +77,8 @@ def test_equal_candidates_come_by_their_id() -> None:
     assert one.candidates == tuple((object_id, 1.0) for object_id in sorted(m.object_id for m in members)[:5])
 
 
-def kind_of(content: CrossMatching, populations: MemoryPopulations, part_size: int = 1000) -> CrossMatchingKind:
-    gathering = Gathering(populations, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
+def kind_of(content: CrossMatching, galleries: MemoryGalleries, part_size: int = 1000) -> CrossMatchingKind:
+    gathering = Gathering(galleries, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
     settings = TaskSettings(part_size=part_size)
     return CrossMatchingKind(OneContent(content), gathering, ExactNeighbours(), settings)
 
@@ -96,7 +96,7 @@ async def test_every_reference_is_told_with_its_candidates_by_similarity() -> No
     members = members_of(people(np.random.default_rng(9), 12, 80, 128, 0.3))
     named = tuple(one.object_id for one in members[:25])
     content = CrossMatching(FaceSelection(face_ids=named), FaceSelection(), threshold=0.4, limit=4)
-    found = await told(kind_of(content, MemoryPopulations(members), part_size=10))
+    found = await told(kind_of(content, MemoryGalleries(members), part_size=10))
     layout = spec(1001)
     wanted = slow_neighbours(members[:25], members, "<f2", layout.cosine(0.4), 4)
     assert [one["reference_id"] for one in found["result"]] == [str(reference) for reference, _ in wanted]
@@ -119,7 +119,7 @@ async def test_references_that_are_not_there_or_have_no_descriptor_are_told_as_e
         FaceSelection(face_ids=(missing, bare, member.object_id)), FaceSelection(), threshold=0.999999, limit=4
     )
     context = context_of(TaskType.CROSS_MATCH)
-    found = await told(kind_of(content, MemoryPopulations([member, Member(bare, None)])), context)
+    found = await told(kind_of(content, MemoryGalleries([member, Member(bare, None)])), context)
     assert [(one["error_code"], one["additional_info"]) for one in found["errors"]] == [
         (28023, "references"),
         (22018, "references"),
@@ -135,11 +135,11 @@ async def test_a_side_without_descriptors_is_an_error(side: str) -> None:
     nobody, somebody = AttributeSelection((uuid.UUID(int=5),)), AttributeSelection((member.object_id,))
     sides = (nobody, somebody) if side == "reference" else (somebody, nobody)
     with pytest.raises(CrossMatchSelectionEmpty, match=side) as caught:
-        await told(kind_of(CrossMatching(*sides, threshold=0.5, limit=1), MemoryPopulations([member])))
+        await told(kind_of(CrossMatching(*sides, threshold=0.5, limit=1), MemoryGalleries([member])))
     assert caught.value.code == 28022
 
 
 async def test_bodies_of_no_event_are_an_error() -> None:
     content = CrossMatching(EventSelection(), EventSelection(), 0.5, 1, DescriptorKind.BODY)
     with pytest.raises(CrossMatchSelectionEmpty):
-        await told(kind_of(content, MemoryPopulations([])))
+        await told(kind_of(content, MemoryGalleries([])))

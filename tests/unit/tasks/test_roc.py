@@ -14,13 +14,13 @@ from sklearn.metrics import auc, roc_curve
 from engines.tasks.packing import DescriptorPacker
 from engines.tasks.roc import Ranking, RocMeasurement
 from server.domain.descriptors import LAYOUTS, spec
-from server.domain.populations import Member
+from server.domain.galleries import Member
 from server.domain.task_contents import Mark, Roc
 from server.domain.tasks import HTML_RESULT, TaskSettings, TaskType
 from server.errors import AttributeNotFound, DescriptorNotFound, EventsNotFound, FacesNotFound, InvalidInput
 from server.tasks.gathering import Gathering, Layouts
 from server.tasks.roc import RocKind
-from tests.task_world import MemoryPopulations, OneContent, context_of, done
+from tests.galleries import MemoryGalleries, OneContent, context_of, done
 from tests.unit.tasks.test_clustering import members_of
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def content_of(members: list[Member], labels: list[int], **fields: object) -> Ro
 
 
 def kind_of(content: Roc, members: list[Member], part_size: int = 1000) -> RocKind:
-    gathering = Gathering(MemoryPopulations(members), DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
+    gathering = Gathering(MemoryGalleries(members), DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
     return RocKind(OneContent(content), gathering, RocMeasurement(), TaskSettings(part_size=part_size))
 
 

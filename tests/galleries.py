@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from server.domain.access import Scope
-from server.domain.populations import Member, Population
+from server.domain.galleries import Member, Gallery
 from server.domain.task_contents import Content, EventSelection
 from server.domain.tasks import (
     Collected,
@@ -42,8 +42,8 @@ class MemoryFiles:
         return self.kept[name]
 
 
-class MemoryPopulations:
-    """Implements `Populations`: a population that names ids has those, any other one has all, in batches of ten."""
+class MemoryGalleries:
+    """Implements `Galleries`: a gallery that names ids has those, any other one has all, in batches of ten."""
 
     def __init__(self, members: Sequence[Member], body_version: int | None = None) -> None:
         self.kept = list(members)
@@ -51,17 +51,17 @@ class MemoryPopulations:
         self.asked: list[int] = []
 
     async def members(
-        self, scope: Scope, population: Population, version: int, now: datetime
+        self, scope: Scope, gallery: Gallery, version: int, now: datetime
     ) -> AsyncGenerator[Sequence[Member], None]:
         assert scope == Scope(ACCOUNT)
         assert now == NOW
         self.asked.append(version)
-        named = named_ids(population)
+        named = named_ids(gallery)
         chosen = [one for one in self.kept if not named or one.object_id in named]
         for start in range(0, len(chosen), 10):
             yield chosen[start : start + 10]
 
-    async def body_version(self, scope: Scope, population: EventSelection, now: datetime) -> int | None:
+    async def body_version(self, scope: Scope, gallery: EventSelection, now: datetime) -> int | None:
         return self.version
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Select, Text, func, literal, select
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
 from server.domain.policies import DescriptorKind
-from server.domain.populations import Member, Population, face_filter
+from server.domain.galleries import Member, Gallery, face_filter
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 from storage.database import Database
 from storage.event_queries import event_conditions
@@ -28,35 +28,35 @@ _OF_EVENT: Final = (event_descriptors.c.event_id == events.c.event_id) & (
 )
 
 
-class StoredPopulations:
-    """Implements `server.domain.populations.Populations`."""
+class StoredGalleries:
+    """Implements `server.domain.galleries.Galleries`."""
 
     def __init__(self, database: Database, attributes: AttributeStore) -> None:
         self._database = database
         self._attributes = attributes
 
     async def members(
-        self, scope: Scope, population: Population, version: int, now: datetime
+        self, scope: Scope, gallery: Gallery, version: int, now: datetime
     ) -> AsyncGenerator[Sequence[Member], None]:
-        """All objects of a selection. See `Populations.members`.
+        """All objects of a selection. See `Galleries.members`.
 
         Those of the database are of one snapshot; attributes are there or have ended when their batch is read.
         """
-        match population:
+        match gallery:
             case FaceSelection():
-                found = self._read(_faces(scope, population, version, now))
+                found = self._read(_faces(scope, gallery, version, now))
             case EventSelection():
-                found = self._read(_events(scope, population, version, now))
+                found = self._read(_events(scope, gallery, version, now))
             case AttributeSelection():
-                found = self._temporary(scope, population, version)
+                found = self._temporary(scope, gallery, version)
         async with aclosing(found):
             async for batch in found:
                 yield batch
 
-    async def body_version(self, scope: Scope, population: EventSelection, now: datetime) -> int | None:
-        """The version of most body descriptors of events. See `Populations.body_version`."""
+    async def body_version(self, scope: Scope, gallery: EventSelection, now: datetime) -> int | None:
+        """The version of most body descriptors of events. See `Galleries.body_version`."""
         version = event_descriptors.c.version
-        conditions = event_conditions(scope, population.candidates.at(now))
+        conditions = event_conditions(scope, gallery.candidates.at(now))
         chosen = select(version).select_from(events.join(event_descriptors, _OF_EVENT)).where(*conditions)
         bodies = chosen.where(event_descriptors.c.kind == DescriptorKind.BODY.value).group_by(version)
         most = bodies.order_by(func.count().desc(), version.desc()).limit(1)
@@ -72,9 +72,9 @@ class StoredPopulations:
                 yield [Member(object_id, data, track_id) for object_id, data, track_id in batch]
 
     async def _temporary(
-        self, scope: Scope, population: AttributeSelection, version: int
+        self, scope: Scope, gallery: AttributeSelection, version: int
     ) -> AsyncGenerator[Sequence[Member], None]:
-        ids = list(dict.fromkeys(population.attribute_ids))
+        ids = list(dict.fromkeys(gallery.attribute_ids))
         for start in range(0, len(ids), BATCH):
             yield [
                 Member(one.attribute_id, found.data if (found := one.content.descriptor(version)) else None)
@@ -82,18 +82,18 @@ class StoredPopulations:
             ]
 
 
-def _faces(scope: Scope, population: FaceSelection, version: int, now: datetime) -> Select[*tuple[Any, ...]]:
+def _faces(scope: Scope, gallery: FaceSelection, version: int, now: datetime) -> Select[*tuple[Any, ...]]:
     of_version = _OF_FACE & (face_descriptors.c.version == version)
     found = select(faces.c.face_id, face_descriptors.c.data, literal(None, Text))
     found = found.select_from(faces.outerjoin(face_descriptors, of_version))
-    found = found.where(*face_conditions(scope, face_filter(population, now)))
-    if population.no_list:
+    found = found.where(*face_conditions(scope, face_filter(gallery, now)))
+    if gallery.no_list:
         found = found.where(~select(list_faces.c.face_id).where(list_faces.c.face_id == faces.c.face_id).exists())
     return found
 
 
-def _events(scope: Scope, population: EventSelection, version: int, now: datetime) -> Select[*tuple[Any, ...]]:
+def _events(scope: Scope, gallery: EventSelection, version: int, now: datetime) -> Select[*tuple[Any, ...]]:
     of_version = _OF_EVENT & (event_descriptors.c.version == version)
     found = select(events.c.event_id, event_descriptors.c.data, events.c.track_id)
     found = found.select_from(events.outerjoin(event_descriptors, of_version))
-    return found.where(*event_conditions(scope, population.candidates.at(now)))
+    return found.where(*event_conditions(scope, gallery.candidates.at(now)))

@@ -1,4 +1,4 @@
-"""Populations: the objects that a task is about, with their descriptors, read in one piece."""
+"""Galleries: the objects that a task is about, with their descriptors, read in one piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.domain.access import Scope
 from server.domain.faces import FaceFilter
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 
-Population: TypeAlias = FaceSelection | EventSelection | AttributeSelection
+Gallery: TypeAlias = FaceSelection | EventSelection | AttributeSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Member:
     track_id: str | None = None
 
 
-class Populations(Protocol):
+class Galleries(Protocol):
     """Reads the objects of selections. Nothing outside the given scope is seen."""
 
     def members(
-        self, scope: Scope, population: Population, version: int, now: datetime
+        self, scope: Scope, gallery: Gallery, version: int, now: datetime
     ) -> AsyncGenerator[Sequence[Member], None]:
         """All objects of a selection, each once, in batches and in any order, of one moment.
 
