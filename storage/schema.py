@@ -429,6 +429,15 @@ subtasks: Final = Table(
     UniqueConstraint("task_id", "number"),
 )
 
+#: What came of items of tasks: written with what was done for them. The answer goes when the result is collected.
+task_notes: Final = Table(
+    "task_notes",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("answer", LargeBinary),
+)
+
 task_errors: Final = Table(
     "task_errors",
     metadata,

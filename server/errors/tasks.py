@@ -34,7 +34,6 @@ class ClusteringSelectionEmpty(InvalidInput):
     """No object with a descriptor was found for clustering"""
 
     code = 28010
-    desc = "Objects for clustering not found"
 
 
 class TaskNotReportable(InvalidInput):
@@ -71,7 +70,6 @@ class CrossMatchSelectionEmpty(InvalidInput):
     """No {side} with a descriptor was found for cross matching"""
 
     code = 28022
-    desc = "Objects for cross-matching not found"
 
 
 class CrossMatchObjectMissing(InvalidInput):
@@ -105,16 +103,12 @@ class ScheduleNotFound(NotFound):
     """Schedule with id '{schedule_id}' not found"""
 
 
-class TaskResultTooLarge(LunaError):
-    """The result of task with id '{task_id}' has {size} bytes, and a message at most {limit}: take it in ranges"""
-
-    code = 12031
-    desc = "Bad/incomplete input data"
-    status = 413
+class TaskResultTooLarge(InvalidInput):
+    """The result has {size} bytes, more than a message's {limit}: ask for ranges"""
 
 
 class TaskBegunTooOften(LunaError):
-    """The work was begun {count} times and never ended: each time the worker was lost or gave it back"""
+    """The work was begun {count} times and never ended"""
 
 
 class TaskKindUnknown(LunaError):

@@ -1,4 +1,4 @@
-"""The kinds of tasks that workers do: how each is split, worked on and collected, over the domain and its ports.
+"""Kinds of tasks: what a worker does in each step of one. Everything that they work with comes in by ports.
 
-Must not know storage, engines, SQL, numpy, gRPC or messages: what needs those comes through a port.
+Must not know the queue, SQL, or how a result is asked for.
 """

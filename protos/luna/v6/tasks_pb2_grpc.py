@@ -229,14 +229,14 @@ class TasksServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTask(self, request, context):
-        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended).
+        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended).
+        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

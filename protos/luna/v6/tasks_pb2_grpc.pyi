@@ -64,9 +64,9 @@ class TasksStub:
     GetTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]
     """One task. Errors: TASK_NOT_FOUND."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
-    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]
     """The result of a task, as JSON, ZIP or HTML.
     Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
@@ -118,9 +118,9 @@ class TasksAsyncStub(TasksStub):
     GetTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
     """One task. Errors: TASK_NOT_FOUND."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]  # type: ignore[assignment]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]  # type: ignore[assignment]
     """The result of a task, as JSON, ZIP or HTML.
     Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
@@ -247,7 +247,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CancelTaskResponse, _abc.Awaitable[_tasks_pb2.CancelTaskResponse]]:
-        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
 
     @_abc_1.abstractmethod
     def DeleteTask(
@@ -255,7 +255,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.DeleteTaskResponse, _abc.Awaitable[_tasks_pb2.DeleteTaskResponse]]:
-        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
 
     @_abc_1.abstractmethod
     def GetTaskResult(
