@@ -11,21 +11,18 @@ from sqlalchemy import Select, Text, func, literal, select
 
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
+from server.domain.galleries import Gallery, Member
 from server.domain.policies import DescriptorKind
-from server.domain.galleries import Member, Gallery, face_filter
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 from storage.database import Database
 from storage.event_queries import event_conditions
-from storage.filters import face_conditions
-from storage.schema import event_descriptors, events, face_descriptors, faces, list_faces
+from storage.populations import TOGETHER, selected_faces
+from storage.schema import event_descriptors, events, face_descriptors, faces
 
 BATCH: Final = 1000
 """Objects that are in memory at a time."""
 
 _OF_FACE: Final = face_descriptors.c.face_id == faces.c.face_id
-_OF_EVENT: Final = (event_descriptors.c.event_id == events.c.event_id) & (
-    event_descriptors.c.create_time == events.c.create_time
-)
 
 
 class StoredGalleries:
@@ -57,7 +54,7 @@ class StoredGalleries:
         """The version of most body descriptors of events. See `Galleries.body_version`."""
         version = event_descriptors.c.version
         conditions = event_conditions(scope, gallery.candidates.at(now))
-        chosen = select(version).select_from(events.join(event_descriptors, _OF_EVENT)).where(*conditions)
+        chosen = select(version).select_from(events.join(event_descriptors, TOGETHER)).where(*conditions)
         bodies = chosen.where(event_descriptors.c.kind == DescriptorKind.BODY.value).group_by(version)
         most = bodies.order_by(func.count().desc(), version.desc()).limit(1)
         rows = await self._database.fetch(most, planned=True)
@@ -86,14 +83,11 @@ def _faces(scope: Scope, gallery: FaceSelection, version: int, now: datetime) ->
     of_version = _OF_FACE & (face_descriptors.c.version == version)
     found = select(faces.c.face_id, face_descriptors.c.data, literal(None, Text))
     found = found.select_from(faces.outerjoin(face_descriptors, of_version))
-    found = found.where(*face_conditions(scope, face_filter(gallery, now)))
-    if gallery.no_list:
-        found = found.where(~select(list_faces.c.face_id).where(list_faces.c.face_id == faces.c.face_id).exists())
-    return found
+    return found.where(*selected_faces(scope, gallery, now))
 
 
 def _events(scope: Scope, gallery: EventSelection, version: int, now: datetime) -> Select[*tuple[Any, ...]]:
-    of_version = _OF_EVENT & (event_descriptors.c.version == version)
+    of_version = TOGETHER & (event_descriptors.c.version == version)
     found = select(events.c.event_id, event_descriptors.c.data, events.c.track_id)
     found = found.select_from(events.outerjoin(event_descriptors, of_version))
     return found.where(*event_conditions(scope, gallery.candidates.at(now)))

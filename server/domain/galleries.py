@@ -9,7 +9,6 @@ from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.access import Scope
-from server.domain.faces import FaceFilter
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 
 Gallery: TypeAlias = FaceSelection | EventSelection | AttributeSelection
@@ -39,17 +38,3 @@ class Galleries(Protocol):
     async def body_version(self, scope: Scope, events: EventSelection, now: datetime) -> int | None:
         """The version of most body descriptors of events, the highest of several; None where there is none."""
         ...
-
-
-def face_filter(faces: FaceSelection, now: datetime) -> FaceFilter:
-    """The conditions of a selection of faces, at a moment; `no_list` is none that a filter has."""
-    return FaceFilter(
-        face_ids=faces.face_ids,
-        external_ids=faces.external_ids,
-        list_id=faces.list_id,
-        user_data=faces.user_data,
-        create_time_gte=None if faces.create_time_gte is None else faces.create_time_gte.at(now),
-        create_time_lt=None if faces.create_time_lt is None else faces.create_time_lt.at(now),
-        face_id_gte=faces.face_id_gte,
-        face_id_lt=faces.face_id_lt,
-    )

@@ -1,6 +1,6 @@
 """Charts as SVG: curves and marks between two axes, drawn for a page that says what the colours are.
 
-Classes: `axis`, `grid`, `curve`, `guess` (what is not measured), `mark`. Texts have the colour of the page's text.
+Classes: `chart` of the whole, `axis`, `grid`, `curve`, `guess` (what is not measured), `mark`. Texts have the colour of the page's text.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import NormalDist
 from typing import Final
+
+from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 520, 400
 """Of a chart, in units of its view box."""
@@ -78,10 +79,10 @@ class Line:
     guess: bool = False
 
 
-def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
+def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> Markup:
     """An SVG element."""
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">',
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         *(_tick_x(x, value, text) for value, text in x.ticks),
         *(_tick_y(y, value, text) for value, text in y.ticks),
         f'<path class="axis" d="M{_LEFT} {_TOP}V{HEIGHT - _BOTTOM}H{WIDTH - _RIGHT}"/>',
@@ -92,14 +93,14 @@ def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequence[M
         *(_mark(x, y, mark) for mark in marks),
         "</svg>",
     ]
-    return "\n".join(parts)
+    return Markup("\n".join(parts))  # noqa: S704 - of numbers and escaped texts
 
 
-def bars(title: str, name: str, values: Sequence[tuple[str, int]]) -> str:
+def bars(title: str, name: str, values: Sequence[tuple[str, int]]) -> Markup:
     """An SVG element with a bar for each value, named below and told above."""
     most = max((value for _, value in values), default=1)
     room = (WIDTH - 2 * _RIGHT) / max(len(values), 1)
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     for number, (text, value) in enumerate(values):
         height = (HEIGHT - _TOP - _BOTTOM - 20) * value / most
         left, top = _RIGHT + number * room, HEIGHT - _BOTTOM - height
@@ -115,7 +116,7 @@ def bars(title: str, name: str, values: Sequence[tuple[str, int]]) -> str:
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 10}" class="name">{escape(name)}</text>',
         "</svg>",
     ]
-    return "\n".join(parts)
+    return Markup("\n".join(parts))  # noqa: S704 - of numbers and escaped texts
 
 
 def _x(axis: Axis, value: float) -> float:

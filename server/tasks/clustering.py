@@ -14,6 +14,7 @@ from server.errors import ClusteringSelectionEmpty
 from server.tasks.clustering_page import clustering_page
 from server.tasks.gathering import Gathering
 from server.tasks.results import json_result
+from server.tasks.selections import content_of, texts
 
 OBJECTS: Final = "objects"
 
@@ -65,13 +66,11 @@ class ClusteringKind:
         links = [await context.files.read(_links(part)) for part in parts]
         work = partial(self._clusterer.clusters, objects, _used_up(links), by_track=content.use_tracks)
         clusters = await asyncio.to_thread(work)
-        result = await asyncio.to_thread(json_result, clusters, errors)
-        return Collected(result, clustering_page(context.task, content.threshold, clusters))
+        result = await asyncio.to_thread(json_result, list(map(texts, clusters)), errors)
+        return Collected(result, clustering_page(context.task, content, clusters))
 
     def _content(self, context: TaskContext) -> Clustering:
-        content = self._form.read(context.task.task_type, context.task.content)
-        assert isinstance(content, Clustering)  # noqa: S101 - the form of this kind
-        return content
+        return content_of(self._form, context.task, Clustering)
 
 
 def _links(part: Subtask) -> str:

@@ -6,39 +6,33 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from server.domain.task_contents import Clustering, EventSelection
 from server.domain.tasks import Task, TaskResult
 from server.tasks.charts import bars
-from server.tasks.page import card, page, row, table, tiles
+from server.tasks.pages import page
 
-MOST_SHOWN: Final = 100
+MOST_SHOWN: Final = 50
 """Clusters that the table has."""
-_FIRST_IDS: Final = 3
 
 
-def clustering_page(task: Task, threshold: float, clusters: Sequence[Sequence[UUID]]) -> TaskResult:
+def clustering_page(task: Task, content: Clustering, clusters: Sequence[Sequence[UUID]]) -> TaskResult:
     """The page, for clusters of which the largest comes first."""
-    objects = sum(map(len, clusters))
+    word = "events" if isinstance(content.objects, EventSelection) else "faces"
     alone = sum(len(cluster) == 1 for cluster in clusters)
-    numbers = [
-        ("objects", f"{objects:,}"),
-        ("clusters", f"{len(clusters):,}"),
-        ("of two objects or more", f"{len(clusters) - alone:,}"),
-        ("objects alone", f"{alone:,}"),
-        ("largest cluster", f"{max(map(len, clusters), default=0):,}"),
-        ("least similarity", f"{threshold:g}"),
-    ]
-    largest = [
-        [str(number), f"{len(cluster):,}", ", ".join(map(str, cluster[:_FIRST_IDS])) + _more(len(cluster))]
-        for number, cluster in enumerate(clusters[:MOST_SHOWN])
-    ]
     return page(
-        task,
-        "Clusters",
-        [
-            tiles(numbers),
-            row([card("Clusters by size", bars("Clusters by size", "objects in a cluster", _sizes(clusters)))]),
-            row([card("The largest clusters", table(["cluster", "objects", "ids"], largest), wide=True)]),
+        "clustering.html",
+        task=task,
+        made=task.create_time.strftime("%Y-%m-%d %H:%M UTC"),
+        word=word,
+        facts=[
+            (word, f"{sum(map(len, clusters)):,}"),
+            ("clusters", f"{len(clusters):,}"),
+            ("with one member", f"{alone:,}"),
+            ("in the largest one", f"{max(map(len, clusters), default=0):,}"),
+            ("least similarity", f"{content.threshold:g}"),
         ],
+        sizes=bars("Clusters by size", f"{word} in a cluster", _sizes(clusters)),
+        largest=[(number, f"{len(some):,}", some[0]) for number, some in enumerate(clusters[:MOST_SHOWN])],
     )
 
 
@@ -55,7 +49,3 @@ def _span(group: int) -> str:
     last = 2**group
     first = last // 2 + 1
     return str(last) if first >= last else f"{first}\u2013{last}"
-
-
-def _more(size: int) -> str:
-    return f" and {size - _FIRST_IDS:,} more" if size > _FIRST_IDS else ""

@@ -16,7 +16,8 @@ from server.domain.task_numbers import Check, NeighbourFinder
 from server.domain.tasks import Collected, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
 from server.errors import CrossMatchObjectMissing, CrossMatchSelectionEmpty, DescriptorNotFound
 from server.tasks.gathering import Gathering
-from server.tasks.results import items, json_file
+from server.tasks.long_results import items, json_file
+from server.tasks.selections import content_of
 
 REFERENCES, CANDIDATES = "references", "candidates"
 _SINGULAR: Final = {REFERENCES: "reference", CANDIDATES: "candidate"}
@@ -97,9 +98,7 @@ class CrossMatchingKind:
         )
 
     def _content(self, context: TaskContext) -> CrossMatching:
-        content = self._form.read(context.task.task_type, context.task.content)
-        assert isinstance(content, CrossMatching)  # noqa: S101 - the form of this kind
-        return content
+        return content_of(self._form, context.task, CrossMatching)
 
 
 async def _read(context: TaskContext, parts: Sequence[Subtask]) -> AsyncGenerator[bytes, None]:

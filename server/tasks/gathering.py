@@ -10,8 +10,8 @@ from uuid import UUID
 
 from server.domain.descriptors import DescriptorSpec, Specs
 from server.domain.event_conditions import Column, Operator
+from server.domain.galleries import Galleries, Gallery
 from server.domain.policies import DescriptorKind
-from server.domain.galleries import Gallery, Galleries
 from server.domain.task_contents import AttributeSelection, EventSelection, FaceSelection
 from server.domain.task_numbers import Packer, Packing
 from server.domain.tasks import TaskContext

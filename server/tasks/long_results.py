@@ -1,4 +1,4 @@
-"""Results as JSON: {"result": ..., "errors": [...]}."""
+"""Results of tasks that are long lists: {"result": [...], "errors": [...]}, written to a file piece by piece."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterable, Sequence
-from datetime import UTC
 from pathlib import Path
 
 import orjson
 
 from server.domain.tasks import JSON_RESULT, TaskFailure, TaskResult
-
-
-def json_result(result: object, errors: Sequence[TaskFailure]) -> TaskResult:
-    """A result of things that JSON has; UUIDs are written as texts."""
-    return TaskResult(orjson.dumps({"result": result, "errors": _failures(errors)}), JSON_RESULT)
+from server.tasks.results import failure_form
 
 
 async def json_file(pieces: AsyncIterable[bytes], errors: Sequence[TaskFailure]) -> TaskResult:
@@ -33,7 +28,7 @@ async def json_file(pieces: AsyncIterable[bytes], errors: Sequence[TaskFailure])
                 if piece:
                     await asyncio.to_thread(file.write, before + piece)
                     before = b","
-            end = b'],"errors":' + orjson.dumps(_failures(errors)) + b"}"
+            end = b'],"errors":' + orjson.dumps([failure_form(one) for one in errors]) + b"}"
             await asyncio.to_thread(file.write, (before if before != b"," else b"") + end)
     except BaseException:
         await asyncio.to_thread(path.unlink)
@@ -44,21 +39,3 @@ async def json_file(pieces: AsyncIterable[bytes], errors: Sequence[TaskFailure])
 def items(values: Sequence[object]) -> bytes:
     """Items of a list as a piece for `json_file`."""
     return orjson.dumps(values)[1:-1]
-
-
-def _failures(errors: Sequence[TaskFailure]) -> list[dict[str, object]]:
-    """Errors as `GET /6/tasks/errors` shows them."""
-    return [
-        {
-            "error_id": one.error_id,
-            "task_id": one.task_id,
-            "error_code": one.code,
-            "error_time": one.time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
-            "description": one.description,
-            "detail": one.detail,
-            "status_code": one.status_code,
-            "task_type": one.task_type.value,
-            "additional_info": one.info,
-        }
-        for one in errors
-    ]

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from server.domain.descriptors import DescriptorSpec
 from server.domain.event_conditions import Column, Condition, Operator
-from server.domain.policies import EventCandidates
 from server.domain.galleries import Gallery
+from server.domain.policies import EventCandidates
 from server.domain.task_contents import AttributeSelection, ContentForm, EventSelection, FaceSelection, Mark, Roc
 from server.domain.task_numbers import RocCurve, RocMaker, RocPoint
 from server.domain.tasks import Collected, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
@@ -26,6 +26,7 @@ from server.errors import (
 from server.tasks.gathering import Gathering
 from server.tasks.results import json_result
 from server.tasks.roc_page import roc_page
+from server.tasks.selections import content_of
 
 OBJECTS: Final = "objects"
 MOST_PAIRS: Final = 20_000_000
@@ -97,9 +98,7 @@ class RocKind:
         return Collected(result, roc_page(context.task, content, curve, spec))
 
     def _content(self, context: TaskContext) -> Roc:
-        content = self._form.read(context.task.task_type, context.task.content)
-        assert isinstance(content, Roc)  # noqa: S101 - the form of this kind
-        return content
+        return content_of(self._form, context.task, Roc)
 
 
 _DECADES: Final = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -3,66 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
+
+from markupsafe import Markup
 
 from server.domain.descriptors import DescriptorSpec
 from server.domain.task_contents import Roc
 from server.domain.task_numbers import RocCurve, RocPoint
 from server.domain.tasks import Task, TaskResult
 from server.tasks.charts import Line, Mark, chart, deviate, linear, logarithmic
-from server.tasks.page import card, page, row, table, tiles
+from server.tasks.pages import page
 
-_STEPS = 60
+_STEPS: Final = 60
 """Straight pieces of a line that is bent by its axes."""
 
 
 def roc_page(task: Task, content: Roc, curve: RocCurve, spec: DescriptorSpec) -> TaskResult:
     """The page. `curve.key_points` are told as they are."""
     points = [("EER", curve.eer), *((f"FPR {point.fpr:g}", point) for point in curve.key_points)]
-    numbers = [
-        ("area under the curve (AUC)", f"{curve.auc:.6f}"),
-        ("equal error rate (EER)", _rate(curve.eer.fpr)),
-        ("hit in the first match", _rate(curve.top[0])),
-        ("objects", f"{curve.objects:,}"),
-        ("pairs of one label", f"{curve.positives:,}"),
-        ("pairs of two labels", f"{curve.negatives:,}"),
-    ]
-    cut = "" if curve.ranked == curve.positives + curve.negatives else _cut(content, curve)
-    operating = [
-        [name, f"{point.fpr:.3g}", f"{point.tpr:.6f}", f"{1 - point.tpr:.6f}", f"{_similarity(point, spec):.6f}"]
-        for name, point in points
-    ]
-    top = [[f"{number}", f"{share:.6f}"] for number, share in enumerate(curve.top, 1)]
-    blocks = [
-        tiles(numbers),
-        cut,
-        row([card("ROC curve", _roc(curve, points)), card("DET curve", _det(curve, points))]),
-        row(
-            [
-                card("Operating points", table(["point", "FPR", "TPR", "FNR", "similarity"], operating)),
-                card(
-                    "A mate among the first matches",
-                    table(["matches", "share of objects"], top)
-                    + f'<p class="soft">Of the objects with a mate; similarities from {content.hit_threshold:g} on '
-                    "count.</p>",
-                ),
-            ]
-        ),
-        f'<p class="soft">Descriptors of version {spec.version}. FPR is the share of pairs of two labels, TPR that of '
-        "pairs of one label, whose similarity is that of the point or higher; FNR is 1 - TPR. Beside a named FPR "
-        "stands the highest TPR that does not exceed it.</p>",
-    ]
-    return page(task, "How well descriptors tell people apart", blocks)
-
-
-def _cut(content: Roc, curve: RocCurve) -> str:
-    every = curve.positives + curve.negatives
-    return (
-        f'<p class="soft">Only the best {content.limit} matches of each object are ranked, {curve.ranked:,} of '
-        f"{every:,} pairs. The others count as ties behind them: dashed.</p>"
+    pairs = curve.positives + curve.negatives
+    cut = {"limit": content.limit, "ranked": f"{curve.ranked:,}", "pairs": f"{pairs:,}"}
+    return page(
+        "roc.html",
+        task=task,
+        made=task.create_time.strftime("%Y-%m-%d %H:%M UTC"),
+        version=spec.version,
+        facts=[
+            ("area under the curve (AUC)", f"{curve.auc:.6f}"),
+            ("equal error rate (EER)", _rate(curve.eer.fpr)),
+            ("find a mate in the first match", _rate(curve.top[0])),
+            ("objects", f"{curve.objects:,}"),
+            ("ordered pairs of one label", f"{curve.positives:,}"),
+            ("ordered pairs of two labels", f"{curve.negatives:,}"),
+        ],
+        cut=cut if curve.ranked < pairs else None,
+        roc=_roc(curve, points),
+        det=_det(curve, points),
+        points=[
+            [name, f"{point.fpr:.3g}", f"{point.tpr:.6f}", f"{1 - point.tpr:.6f}", f"{_similarity(point, spec):.6f}"]
+            for name, point in points
+        ],
+        top=[(number, f"{share:.6f}") for number, share in enumerate(curve.top, 1)],
+        least_hit=f"{content.hit_threshold:g}",
     )
 
 
-def _roc(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> str:
+def _roc(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> Markup:
     x = logarithmic("false positive rate (FPR)", 1 / max(curve.negatives, 10))
     measured, cut = _parts(curve)
     low = min((point.tpr for point in curve.points if point.fpr > 0), default=0.0)
@@ -71,7 +57,7 @@ def _roc(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> str:
     return chart("ROC curve", x, y, lines, _marks(points, lambda point: point.tpr))
 
 
-def _det(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> str:
+def _det(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> Markup:
     x = deviate("false positive rate (FPR)", 1 / max(curve.negatives, 10))
     y = deviate("false negative rate (FNR)", 1 / max(curve.positives, 10))
     measured, cut = _parts(curve)

@@ -15,14 +15,14 @@ from engines.tasks.clustering import BLOCK, ComponentClusterer
 from engines.tasks.components import Components
 from engines.tasks.packing import DescriptorPacker, Packed
 from server.domain.descriptors import LAYOUTS, DescriptorSpec, spec
-from server.domain.policies import DescriptorKind
 from server.domain.galleries import Member
+from server.domain.policies import DescriptorKind
 from server.domain.task_contents import Clustering, EventSelection, FaceSelection
 from server.domain.tasks import TaskStopped, TaskType
 from server.errors import ClusteringSelectionEmpty
 from server.tasks.clustering import ClusteringKind
 from server.tasks.gathering import Gathering, Layouts
-from tests.galleries import MemoryGalleries, OneContent, context_of, done
+from tests.galleries import MemoryGalleries, context_of, done, form_of
 
 CLUSTERER = ComponentClusterer()
 
@@ -143,14 +143,14 @@ def test_a_long_chain_becomes_one_component_at_once() -> None:
 
 def kind_of(content: Clustering, galleries: MemoryGalleries) -> ClusteringKind:
     gathering = Gathering(galleries, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
-    return ClusteringKind(OneContent(content), gathering, CLUSTERER)
+    return ClusteringKind(form_of(TaskType.CLUSTERING, content), gathering, CLUSTERER)
 
 
 async def test_a_clustering_task_tells_clusters_by_size_and_leaves_out_objects_without_descriptor() -> None:
     members = members_of(people(np.random.default_rng(7), 40, 600, 128, 0.25))
     bare = Member(uuid.UUID(int=5), None)
     kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryGalleries([bare, *members]))
-    collected = await done(kind, context_of(TaskType.CLUSTERING))
+    collected = await done(kind)
     wanted = slow_clusters(members, "<f2", spec(1001).cosine(0.5))
     assert json.loads(collected.result.data) == {
         "result": [[str(one) for one in cluster] for cluster in wanted],
@@ -168,7 +168,7 @@ async def test_events_of_one_track_share_a_cluster_where_asked_for() -> None:
     ids = sorted(str(one.object_id) for one in members)
     for use_tracks, sizes in ((True, [2, 2, 1, 1]), (False, [1] * 6)):
         kind = kind_of(Clustering(EventSelection(), 0.9, use_tracks=use_tracks), MemoryGalleries(members))
-        found = json.loads((await done(kind, context_of(TaskType.CLUSTERING))).result.data)["result"]
+        found = json.loads((await done(kind)).result.data)["result"]
         assert [len(cluster) for cluster in found] == sizes
         assert sorted(one for cluster in found for one in cluster) == ids
 
@@ -177,7 +177,7 @@ async def test_bodies_are_compared_in_the_version_that_most_events_have() -> Non
     rows = people(np.random.default_rng(2), 1, 3, 512, 0.01)
     galleries = MemoryGalleries(members_of(rows), body_version=1911)
     kind = kind_of(Clustering(EventSelection(), 0.5, DescriptorKind.BODY), galleries)
-    found = json.loads((await done(kind, context_of(TaskType.CLUSTERING))).result.data)["result"]
+    found = json.loads((await done(kind)).result.data)["result"]
     assert [len(cluster) for cluster in found] == [3]
     assert set(galleries.asked) == {1911}
 
@@ -195,7 +195,7 @@ async def test_a_cancelled_task_stops_between_two_blocks() -> None:
     kind = kind_of(Clustering(FaceSelection(), 0.5), MemoryGalleries(members))
     context = context_of(TaskType.CLUSTERING)
     (content,) = await kind.split(context)
-    context.stopped = True
+    context.cancelled = True
     with pytest.raises(TaskStopped):
         CLUSTERER.links(context.files.kept["objects"], [0], 0.5, context.check)
 

@@ -13,14 +13,14 @@ import pytest
 from engines.tasks.nearest import ExactNeighbours
 from engines.tasks.packing import DescriptorPacker
 from server.domain.descriptors import LAYOUTS, spec
-from server.domain.policies import DescriptorKind
 from server.domain.galleries import Member
+from server.domain.policies import DescriptorKind
 from server.domain.task_contents import AttributeSelection, CrossMatching, EventSelection, FaceSelection
 from server.domain.tasks import TaskSettings, TaskType
 from server.errors import CrossMatchSelectionEmpty
 from server.tasks.cross_matching import CrossMatchingKind
 from server.tasks.gathering import Gathering, Layouts
-from tests.galleries import MemoryContext, MemoryGalleries, OneContent, context_of, done
+from tests.galleries import MemoryGalleries, done, form_of
 from tests.unit.tasks.test_clustering import members_of, packed_of, people
 
 
@@ -80,12 +80,12 @@ def test_equal_candidates_come_by_their_id() -> None:
 def kind_of(content: CrossMatching, galleries: MemoryGalleries, part_size: int = 1000) -> CrossMatchingKind:
     gathering = Gathering(galleries, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
     settings = TaskSettings(part_size=part_size)
-    return CrossMatchingKind(OneContent(content), gathering, ExactNeighbours(), settings)
+    return CrossMatchingKind(form_of(TaskType.CROSS_MATCH, content), gathering, ExactNeighbours(), settings)
 
 
-async def told(kind: CrossMatchingKind, context: MemoryContext | None = None) -> dict[str, list[dict[str, object]]]:
+async def told(kind: CrossMatchingKind) -> dict[str, list[dict[str, object]]]:
     """The result, whose file is deleted."""
-    result = (await done(kind, context or context_of(TaskType.CROSS_MATCH))).result
+    result = (await done(kind)).result
     assert isinstance(result.file, Path)
     found: dict[str, list[dict[str, object]]] = json.loads(result.file.read_bytes())
     result.file.unlink()
@@ -118,14 +118,13 @@ async def test_references_that_are_not_there_or_have_no_descriptor_are_told_as_e
     content = CrossMatching(
         FaceSelection(face_ids=(missing, bare, member.object_id)), FaceSelection(), threshold=0.999999, limit=4
     )
-    context = context_of(TaskType.CROSS_MATCH)
-    found = await told(kind_of(content, MemoryGalleries([member, Member(bare, None)])), context)
+    found = await told(kind_of(content, MemoryGalleries([member, Member(bare, None)])))
     assert [(one["error_code"], one["additional_info"]) for one in found["errors"]] == [
         (28023, "references"),
         (22018, "references"),
     ]
     assert str(missing) in str(found["errors"][0]["detail"])
-    assert found["errors"][0]["error_time"] == "2026-03-01T12:00:00.000000Z"
+    assert found["errors"][0]["error_time"] == "2026-03-01T12:00:00.123456Z"
     assert found["result"] == [{"reference_id": str(member.object_id), "candidates": []}]
 
 

@@ -20,7 +20,7 @@ from server.domain.tasks import HTML_RESULT, TaskSettings, TaskType
 from server.errors import AttributeNotFound, DescriptorNotFound, EventsNotFound, FacesNotFound, InvalidInput
 from server.tasks.gathering import Gathering, Layouts
 from server.tasks.roc import RocKind
-from tests.galleries import MemoryGalleries, OneContent, context_of, done
+from tests.galleries import MemoryGalleries, context_of, done, form_of
 from tests.unit.tasks.test_clustering import members_of
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ def content_of(members: list[Member], labels: list[int], **fields: object) -> Ro
 
 def kind_of(content: Roc, members: list[Member], part_size: int = 1000) -> RocKind:
     gathering = Gathering(MemoryGalleries(members), DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
-    return RocKind(OneContent(content), gathering, RocMeasurement(), TaskSettings(part_size=part_size))
+    return RocKind(form_of(TaskType.ROC, content), gathering, RocMeasurement(), TaskSettings(part_size=part_size))
 
 
 def slow_pairs(members: list[Member], labels: list[int], limit: int) -> tuple[Floats, Floats, list[list[bool]]]:
@@ -125,7 +125,7 @@ def slow_pairs(members: list[Member], labels: list[int], limit: int) -> tuple[Fl
 async def test_a_roc_task_tells_curve_area_error_key_points_and_hits(limit: int) -> None:
     members, labels = world(200, 30)
     content = content_of(members, labels, limit=limit, fprs=(1e-3, 0.1), hit_threshold=0.3)
-    collected = await done(kind_of(content, members, part_size=64), context_of(TaskType.ROC))
+    collected = await done(kind_of(content, members, part_size=64))
     told = json.loads(collected.result.data)
     assert told["errors"] == []
     result = told["result"]
@@ -158,9 +158,7 @@ async def test_a_roc_task_tells_curve_area_error_key_points_and_hits(limit: int)
 
 async def test_the_page_of_a_roc_task_is_one_file_with_both_curves_and_the_numbers() -> None:
     members, labels = world(150, 20)
-    collected = await done(
-        kind_of(content_of(members, labels, fprs=(0.01,)), members), context_of(TaskType.ROC, "<b>Cameras & doors</b>")
-    )
+    collected = await done(kind_of(content_of(members, labels, fprs=(0.01,)), members), "<b>Cameras & doors</b>")
     page = collected.page
     assert page is not None
     assert page.content_type == HTML_RESULT
@@ -205,5 +203,3 @@ async def test_a_markup_that_has_no_curve_is_refused() -> None:
     many = Roc(tuple(Mark(number % 9, face_id=uuid.UUID(int=number)) for number in range(10_000)), limit=9_999)
     with pytest.raises(InvalidInput, match="a limit of 2000 or less"):
         await kind_of(many, members).split(context_of(TaskType.ROC))
-
-
