@@ -13,6 +13,7 @@ from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
 from server.domain.tasks import Kind, Kinds, TaskSettings
 from server.estimation_application import EstimatorOnDemand
+from server.population_application import population_kinds
 from server.settings import Settings
 from storage.audit import PostgresAuditTrail
 from storage.blobs import BlobStore
@@ -53,6 +54,7 @@ def kinds(parts: Parts) -> list[Kind]:
     shared = (parts.settings, parts.database, parts.blobs, parts.trail, parts.contents, parts.closing)
     return [
         EstimatorOnDemand(*shared),
+        *population_kinds(parts.settings, parts.defaults, *shared[1:]),
     ]
 
 
