@@ -6,11 +6,17 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 from server.domain.access import Scope
+from server.domain.descriptors import LAYOUTS
 from server.domain.galleries import Gallery, Member
 from server.domain.task_contents import Content, EventSelection
 from server.domain.tasks import Collected, Kind, TaskType
-from server.tasks.gathering import named_ids
+from server.tasks.gathering import Layouts, named_ids
 from tests.task_contexts import NOW, OURS, FixedForm, MemoryContext, MemoryFiles, Run, a_task
+
+
+async def layouts() -> Layouts:
+    """Faces of version 1001, with the calibrations of every version."""
+    return Layouts(1001, LAYOUTS)
 
 
 class MemoryGalleries:

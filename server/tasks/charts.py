@@ -1,6 +1,7 @@
 """Charts as SVG: curves and marks between two axes, drawn for a page that says what the colours are.
 
-Classes: `chart` of the whole, `axis`, `grid`, `curve`, `guess` (what is not measured), `mark`. Texts have the colour of the page's text.
+Classes: `chart` of the whole, `axis`, `grid`, `curve`, `guess` (what is not measured), `mark`, `bar`. Texts have the
+colour of the text around them.
 """
 
 from __future__ import annotations
@@ -159,8 +160,8 @@ def _mark(x: Axis, y: Axis, mark: Mark) -> str:
     return f'{circle}<text {place} class="tick{" end" if left else ""}">{escape(mark.name)}</text>'
 
 
+_SUPERSCRIPT: Final = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
 def _raised(power: int) -> str:
-    return "".join(
-        {"-": "\u207b"}.get(sign) or "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[int(sign)]
-        for sign in str(power)
-    )
+    return str(power).translate(_SUPERSCRIPT)

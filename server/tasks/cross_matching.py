@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Final, cast
@@ -62,7 +62,9 @@ class CrossMatchingKind:
         """Search some references."""
         references = await context.files.read(REFERENCES)
         candidates = await context.files.read(CANDIDATES)
-        found = await asyncio.to_thread(self._search, references, candidates, part.content, context.check)
+        spec = await self._gathering.spec(cast("int", part.content["version"]))
+        work = partial(self._search, references, candidates, part.content, spec.similarity, context.check)
+        found = await asyncio.to_thread(work)
         await context.files.write(_found(part), found)
 
     async def collect(self, context: TaskContext, parts: Sequence[Subtask], errors: Sequence[TaskFailure]) -> Collected:
@@ -84,9 +86,15 @@ class CrossMatchingKind:
         await self._gathering.write(context, packing, side)
         return size
 
-    def _search(self, references: bytes, candidates: bytes, part: Mapping[str, object], check: Check) -> bytes:
+    def _search(
+        self,
+        references: bytes,
+        candidates: bytes,
+        part: Mapping[str, object],
+        similarity: Callable[[float], float],
+        check: Check,
+    ) -> bytes:
         start, stop = cast("list[int]", part["rows"])
-        similarity = self._gathering.spec(cast("int", part["version"])).similarity
         search = partial(self._finder.neighbours, references, candidates, (start, stop), check=check)
         found = search(limit=cast("int", part["limit"]), least_cosine=float(cast("float", part["cosine"])))
 

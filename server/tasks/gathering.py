@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
@@ -47,14 +47,14 @@ class Gathering:
         layouts: asked when a task is split; it may raise `Unavailable`.
     """
 
-    def __init__(self, galleries: Galleries, packer: Packer, layouts: Callable[[], Layouts]) -> None:
+    def __init__(self, galleries: Galleries, packer: Packer, layouts: Callable[[], Awaitable[Layouts]]) -> None:
         self._galleries = galleries
         self._packer = packer
         self._layouts = layouts
 
-    def spec(self, version: int) -> DescriptorSpec:
+    async def spec(self, version: int) -> DescriptorSpec:
         """The layout of a version."""
-        return self._layouts().specs[version]
+        return (await self._layouts()).specs[version]
 
     async def layout(
         self, context: TaskContext, gallery: Gallery, kind: DescriptorKind = DescriptorKind.FACE
@@ -63,7 +63,7 @@ class Gathering:
 
         None where no object has a body.
         """
-        layouts = self._layouts()
+        layouts = await self._layouts()
         version: int | None = layouts.face_version
         if kind is DescriptorKind.BODY:
             if not isinstance(gallery, EventSelection):

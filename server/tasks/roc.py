@@ -89,7 +89,7 @@ class RocKind:
     async def collect(self, context: TaskContext, parts: Sequence[Subtask], errors: Sequence[TaskFailure]) -> Collected:
         """Rank all pairs, and draw the curve."""
         content = self._content(context)
-        spec = self._gathering.spec(cast("int", parts[0].content["version"]))
+        spec = await self._gathering.spec(cast("int", parts[0].content["version"]))
         objects = await context.files.read(OBJECTS)
         ranks = [await context.files.read(_ranks(part)) for part in parts]
         fprs = content.fprs or _DECADES

@@ -19,8 +19,8 @@ from server.domain.task_contents import AttributeSelection, CrossMatching, Event
 from server.domain.tasks import TaskSettings, TaskType
 from server.errors import CrossMatchSelectionEmpty
 from server.tasks.cross_matching import CrossMatchingKind
-from server.tasks.gathering import Gathering, Layouts
-from tests.galleries import MemoryGalleries, done, form_of
+from server.tasks.gathering import Gathering
+from tests.galleries import MemoryGalleries, done, form_of, layouts
 from tests.unit.tasks.test_clustering import members_of, packed_of, people
 
 
@@ -78,7 +78,7 @@ def test_equal_candidates_come_by_their_id() -> None:
 
 
 def kind_of(content: CrossMatching, galleries: MemoryGalleries, part_size: int = 1000) -> CrossMatchingKind:
-    gathering = Gathering(galleries, DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
+    gathering = Gathering(galleries, DescriptorPacker(), layouts)
     settings = TaskSettings(part_size=part_size)
     return CrossMatchingKind(form_of(TaskType.CROSS_MATCH, content), gathering, ExactNeighbours(), settings)
 

@@ -13,14 +13,14 @@ from sklearn.metrics import auc, roc_curve
 
 from engines.tasks.packing import DescriptorPacker
 from engines.tasks.roc import Ranking, RocMeasurement
-from server.domain.descriptors import LAYOUTS, spec
+from server.domain.descriptors import spec
 from server.domain.galleries import Member
 from server.domain.task_contents import Mark, Roc
 from server.domain.tasks import HTML_RESULT, TaskSettings, TaskType
 from server.errors import AttributeNotFound, DescriptorNotFound, EventsNotFound, FacesNotFound, InvalidInput
-from server.tasks.gathering import Gathering, Layouts
+from server.tasks.gathering import Gathering
 from server.tasks.roc import RocKind
-from tests.galleries import MemoryGalleries, context_of, done, form_of
+from tests.galleries import MemoryGalleries, context_of, done, form_of, layouts
 from tests.unit.tasks.test_clustering import members_of
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def content_of(members: list[Member], labels: list[int], **fields: object) -> Ro
 
 
 def kind_of(content: Roc, members: list[Member], part_size: int = 1000) -> RocKind:
-    gathering = Gathering(MemoryGalleries(members), DescriptorPacker(), lambda: Layouts(1001, LAYOUTS))
+    gathering = Gathering(MemoryGalleries(members), DescriptorPacker(), layouts)
     return RocKind(form_of(TaskType.ROC, content), gathering, RocMeasurement(), TaskSettings(part_size=part_size))
 
 
