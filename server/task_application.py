@@ -13,6 +13,7 @@ from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
 from server.domain.tasks import Kind, Kinds, TaskSettings
 from server.estimation_application import EstimatorOnDemand
+from server.number_application import number_kinds
 from server.population_application import population_kinds
 from server.settings import Settings
 from storage.audit import PostgresAuditTrail
@@ -55,6 +56,7 @@ def kinds(parts: Parts) -> list[Kind]:
     return [
         EstimatorOnDemand(*shared),
         *population_kinds(parts.settings, parts.defaults, *shared[1:]),
+        *number_kinds(parts.settings, parts.defaults, parts.database, parts.contents, parts.closing),
     ]
 
 
