@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import aioftp
 
@@ -18,6 +18,25 @@ from storage.sources.listing import Limits, Listing, is_name, too_large, unreada
 COMPONENT: Final = "The FTP server"
 _ANONYMOUS: Final = "anonymous"
 _TROUBLE: Final = (OSError, EOFError, aioftp.AIOFTPException, UnicodeError, ValueError, asyncio.IncompleteReadError)
+
+
+class _Client(aioftp.Client):
+    """A session that closes its data connection also where the server then refuses to use it."""
+
+    _data: asyncio.StreamWriter | None = None
+
+    async def get_passive_connection(
+        self, conn_type: Any = "I", commands: Sequence[str] | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.end_data()
+        reader, self._data = await super().get_passive_connection(conn_type, commands)
+        return reader, self._data
+
+    def end_data(self) -> None:
+        """Close the last data connection."""
+        if self._data is not None:
+            self._data.close()
+            self._data = None
 
 
 class FtpFiles:
@@ -38,7 +57,7 @@ class FtpFiles:
         self._limits = limits
         self._check = check
         self._root = PurePosixPath(source.path or ".")
-        self._idle: list[aioftp.Client] = []
+        self._idle: list[_Client] = []
         self._sessions = asyncio.Semaphore(source.sessions)
 
     async def close(self) -> None:
@@ -99,13 +118,14 @@ class FtpFiles:
         return bytes(data)
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[aioftp.Client]:
+    async def _session(self) -> AsyncIterator[_Client]:
         """A session of one's own. One that something went wrong in is not used again."""
         async with self._sessions:
             client = self._idle.pop() if self._idle else await self._connect()
             try:
                 yield client
             except BaseException as error:
+                client.end_data()
                 sound = isinstance(error, aioftp.StatusCodeError) and error.received_codes[-1].matches("5xx")
                 if sound:
                     self._idle.append(client)
@@ -114,8 +134,8 @@ class FtpFiles:
                 raise
             self._idle.append(client)
 
-    async def _connect(self) -> aioftp.Client:
-        client = aioftp.Client(
+    async def _connect(self) -> _Client:
+        client = _Client(
             socket_timeout=self._limits.seconds,
             connection_timeout=self._limits.seconds,
             trust_server_pasv_ipv4_address=False,

@@ -16,6 +16,7 @@ from aiobotocore.session import AioSession
 from aiohttp.abc import AbstractResolver, ResolveResult
 from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 
 from server.domain.task_contents import S3Source
 from server.errors import InvalidInput, Unavailable
@@ -177,6 +178,6 @@ def _meaning(error: Exception) -> InvalidInput | Unavailable:
         if status >= 500 or _code(error) in {"SlowDown", "RequestTimeout"}:
             return Unavailable(component=COMPONENT)
         return InvalidInput(message=f"the bucket cannot be read: {_code(error) or status}")
-    if isinstance(error, HTTPClientError | OSError):
+    if isinstance(error, HTTPClientError | NoConnection | OSError):
         return Unavailable(component=COMPONENT)
     return InvalidInput(message=f"the bucket cannot be read: {type(error).__name__}")
