@@ -39,6 +39,8 @@ method that it is.
 - Accept-Encoding is not looked at: nothing is compressed.
 """
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_HEADER = re.compile(r"In REST the header ([A-Za-z-]+)")
+"""How the comment of a field tells that a header gives it."""
 _ID = "#/components/parameters/Luna-Request-Id"
 _ACCOUNT = "#/components/parameters/Luna-Account-Id"
 _PATTERN = r"^[\x21-\x7e]{1,47}$"
@@ -150,6 +152,9 @@ def _parameters(method: MethodDescriptor, binding: Binding, places: Places) -> I
         known = rest_field(field)
         if field.name in places.query and not known.rules.hidden:
             yield from _query_parameters(known)
+        elif header := _HEADER.search(comment(field)) if known.rules.hidden else None:
+            made: Schema = {"name": header[1], "in": "header"}
+            yield {**described(made, comment(field)), "schema": _scalar(known)}
     yield {"$ref": _ID}
     if binding.redirect is None and (not access.open or access.changes):
         yield {"$ref": _ACCOUNT}

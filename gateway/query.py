@@ -204,7 +204,9 @@ def _text(text: str, _name: str) -> object:
     return text
 
 
-def _time_text(text: str, _name: str) -> object:
+def _time_text(text: str, name: str) -> object:
+    if not text:
+        raise BadQuery(field=name, message="a time is needed")
     return _LOST_PLUS.sub("+", text)
 
 

@@ -263,6 +263,18 @@ class Tasks(Group):
     folders: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = Field(
         (), description="Folders, separated by commas, below which the estimator may read; empty allows none."
     )
+    images_per_part: int = Field(50, ge=1, le=1000, description="Images in a part of an estimator's task.")
+    images_at_once: int = Field(4, ge=1, le=64, description="Images of such a part that are worked on at once.")
+    max_files: int = Field(200_000, ge=1, description="Most files that a source of images may have.")
+    source_timeout_seconds: float = Field(
+        30, gt=0, description="Longest wait for an answer of an FTP, Samba or S3 server, and for one file of it."
+    )
+    archive_timeout_seconds: float = Field(600, gt=0, description="Longest download of an archive.")
+    archive_max_bytes: int = Field(4 << 30, ge=1 << 20, description="Largest archive.")
+    archive_max_unpacked_bytes: int = Field(16 << 30, ge=1 << 20, description="Most bytes of all files of an archive.")
+    archive_max_ratio: float = Field(
+        200, ge=1, description="A file of an archive that is more than so many times as large unpacked is refused."
+    )
 
     @model_validator(mode="after")
     def _heard(self) -> Self:

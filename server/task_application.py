@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,6 +12,9 @@ from server.domain.liveness import LivenessThresholds
 from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
 from server.domain.tasks import Kind, Kinds, TaskSettings
+from server.estimation_application import EstimatorOnDemand
+from server.number_application import number_kinds
+from server.population_application import population_kinds
 from server.settings import Settings
 from storage.audit import PostgresAuditTrail
 from storage.blobs import BlobStore
@@ -32,6 +35,7 @@ class Parts:
         blobs: where bytes are kept.
         trail: the audit trail, for stores whose changes are not in PostgreSQL.
         contents: what reads the content of a task.
+        closing: closes, with the worker, what kinds have opened.
     """
 
     settings: Settings
@@ -40,14 +44,20 @@ class Parts:
     blobs: BlobStore
     trail: PostgresAuditTrail
     contents: ContentForm
+    closing: AsyncExitStack
 
 
 MakeKinds: TypeAlias = Callable[[Parts], Sequence[Kind]]
 
 
-def kinds(parts: Parts) -> list[Kind]:  # noqa: ARG001 - until the first kind is here
+def kinds(parts: Parts) -> list[Kind]:
     """Every kind of tasks that workers do: one line for each."""
-    return []
+    shared = (parts.settings, parts.database, parts.blobs, parts.trail, parts.contents, parts.closing)
+    return [
+        EstimatorOnDemand(*shared),
+        *population_kinds(parts.settings, parts.defaults, *shared[1:]),
+        *number_kinds(parts.settings, parts.defaults, parts.database, parts.contents, parts.closing),
+    ]
 
 
 @asynccontextmanager
@@ -62,14 +72,15 @@ async def task_worker(
     trail = PostgresAuditTrail(database)
     progress = PostgresTaskProgress(database, blobs)
     liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
-    parts = Parts(settings, task_settings(settings), database, blobs, trail, content_form(liveness))
     options = settings.tasks
-    work = TaskWork(
-        Kinds(make(parts)),
-        progress,
-        trail,
-        lambda task_id: BlobTaskFiles(blobs, task_id),
-        tries=options.tries,
-        retry_seconds=options.retry_seconds,
-    )
-    yield TaskWorker(address(settings.database.url, "DATABASE"), options, work, progress)
+    async with AsyncExitStack() as closing:
+        parts = Parts(settings, task_settings(settings), database, blobs, trail, content_form(liveness), closing)
+        work = TaskWork(
+            Kinds(make(parts)),
+            progress,
+            trail,
+            lambda task_id: BlobTaskFiles(blobs, task_id),
+            tries=options.tries,
+            retry_seconds=options.retry_seconds,
+        )
+        yield TaskWorker(address(settings.database.url, "DATABASE"), options, work, progress)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import Row, text
 
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
 from server.domain.event_conditions import Condition
-from server.domain.events import EventSelector
 from server.domain.search import FeedUpdate, IndexedObject, Span
-from storage.database import Database
+from storage.event_queries import event_conditions
 from storage.feed import BATCH, LATER, PRESENT, RUNNING, PostgresFeed
+from storage.schema import events
 
 #: The time of creation stands in every join, so that only the partitions are looked into that an event can be in.
 STATE: Final = """
@@ -56,10 +55,6 @@ class PostgresEventFeed(PostgresFeed):
     """)  # noqa: S608 - of constants
     state = STATE.format(events="events AS event")
 
-    def __init__(self, database: Database, selector: EventSelector) -> None:
-        super().__init__(database)
-        self._selector = selector
-
     async def update(self, noted: Row[*tuple[Any, ...]]) -> FeedUpdate:
         """The present state of the events that were noted."""
         changed: list[IndexedObject] = []
@@ -74,9 +69,9 @@ class PostgresEventFeed(PostgresFeed):
         """Return after the time."""
         await asyncio.sleep(seconds)
 
-    async def select(self, scope: Scope, filters: tuple[Condition, ...]) -> Sequence[UUID]:
+    async def select(self, scope: Scope, filters: tuple[Condition, ...]) -> bytes:
         """Ids of the events under conditions."""
-        return await self._selector.select(scope, filters)
+        return await self.packed(events.c.event_id, event_conditions(scope, filters))
 
     @staticmethod
     def indexed(row: Iterable[Any]) -> IndexedObject:

@@ -302,7 +302,7 @@ COLUMNS: Final[Mapping[Column, Kind]] = {
     Column.BACKPACK_STATE: NUMBER,
     Column.TOP_MATCHING_CANDIDATES_LABEL: TEXT,
     Column.TOP_SIMILAR_OBJECT_ID: PLAIN,
-    Column.TOP_SIMILAR_EXTERNAL_ID: TEXT,
+    Column.TOP_SIMILAR_EXTERNAL_ID: GIVEN,
     Column.TOP_SIMILAR_OBJECT_SIMILARITY: PLAIN,
 }
 """What each column holds, and so which operators it has and what they mean."""

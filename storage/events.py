@@ -64,13 +64,13 @@ class PostgresEventStore:
 
     async def find(self, scope: Scope, query: EventQuery, page: Page) -> list[EventRecord]:
         """A page of events. See `EventStore.find` and `page_query`."""
-        rows = await self._database.fetch(page_query(scope, query, page))
+        rows = await self._database.fetch(page_query(scope, query, page), planned=True)
         return [record_of(row._asdict()) for row in rows]
 
     async def select(self, scope: Scope, conditions: Conditions) -> list[UUID]:
         """Ids of the events under conditions."""
         found = select(events.c.event_id).where(*event_conditions(scope, conditions))
-        return [row.event_id for row in await self._database.fetch(found)]
+        return [row.event_id for row in await self._database.fetch(found, planned=True)]
 
     async def statistics(self, scope: Scope, query: StatisticsQuery) -> list[tuple[Cell, ...]]:
         """Rows of statistics, in the order of their groups. See `EventStore.statistics`.
@@ -78,7 +78,7 @@ class PostgresEventStore:
         Raises:
             InvalidInput: there are more than `MOST_ROWS`.
         """
-        rows = await self._database.fetch(statistics_query(scope, query, MOST_ROWS + 1))
+        rows = await self._database.fetch(statistics_query(scope, query, MOST_ROWS + 1), planned=True)
         if len(rows) > MOST_ROWS:
             raise InvalidInput(
                 message=f"there would be more than {MOST_ROWS} rows: a period or fewer groups are needed"
@@ -117,7 +117,7 @@ class PostgresEventStore:
 
     async def _newest(self, scope: Scope, *conditions: ColumnElement[bool]) -> UUID | None:
         newest = select(events.c.event_id).where(*conditions, *inside(events.c.account_id, scope))
-        rows = await self._database.fetch(newest.order_by(*NEWEST).limit(1))
+        rows = await self._database.fetch(newest.order_by(*NEWEST).limit(1), planned=True)
         return rows[0].event_id if rows else None
 
 

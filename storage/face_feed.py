@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, text
 
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
@@ -64,10 +64,9 @@ class PostgresFaceFeed(PostgresFeed):
         """Return once something may have changed, or after the time."""
         await self._listener.wait(seconds)
 
-    async def select(self, scope: Scope, filters: FaceFilter) -> list[UUID]:
+    async def select(self, scope: Scope, filters: FaceFilter) -> bytes:
         """Ids of the faces under filters."""
-        rows = await self._database.fetch(select(faces.c.face_id).where(*face_conditions(scope, filters)))
-        return [row.face_id for row in rows]
+        return await self.packed(faces.c.face_id, face_conditions(scope, filters))
 
     async def close(self) -> None:
         """Stop listening. The database belongs to whoever made it."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import ColumnElement, LargeBinary, Row, TextClause, func, literal, select, text
 
 from server.domain.search import FeedUpdate, IndexedObject
 from server.errors import Unavailable
@@ -109,6 +109,12 @@ class PostgresFeed(ABC):
             update = await self.update(noted)
             self._position = Position.parse(noted.epoch, noted.snapshot)
             return update
+
+    async def packed(self, column: ColumnElement[UUID], conditions: Sequence[ColumnElement[bool]]) -> bytes:
+        """The ids in a column under conditions, 16 bytes each."""
+        together = func.string_agg(func.uuid_send(column), literal(b"", LargeBinary), type_=LargeBinary)
+        ((ids,),) = await self._database.fetch(select(together).where(*conditions))
+        return ids or b""
 
     @abstractmethod
     async def update(self, noted: Row[*tuple[Any, ...]]) -> FeedUpdate:

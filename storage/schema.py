@@ -37,6 +37,9 @@ CHANNEL: Final = "luna_index"
 NOTICES: Final = "luna_notices"
 """Notified whenever a transaction commits that has something in it that subscribers are to be told."""
 
+SCHEDULED: Final = "luna_schedules"
+"""Notified whenever a transaction commits that may have moved the time at which the next schedule is due."""
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -314,6 +317,9 @@ events: Final = Table(
     Column("meta", JSONB(none_as_null=True)),
     PrimaryKeyConstraint("event_id", "create_time"),
     Index("events_newest_idx", "account_id", text("create_time DESC"), text("event_id DESC")),
+    Index("events_create_time_idx", text("create_time DESC"), text("event_id DESC")),
+    Index(None, "top_similar_object_id", postgresql_where=text("top_similar_object_id IS NOT NULL")),
+    Index(None, "top_similar_external_id", postgresql_where=text("top_similar_external_id <> ''")),
     Index(None, "external_id", postgresql_where=text("external_id <> ''")),
     Index(None, "track_id", postgresql_where=text("track_id IS NOT NULL")),
     Index(None, "face_id", postgresql_where=text("face_id IS NOT NULL")),
@@ -424,6 +430,15 @@ subtasks: Final = Table(
     Column("result_id", Uuid),
     Column("tries", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("task_id", "number"),
+)
+
+#: What came of items of tasks: written with what was done for them. The answer goes when the result is collected.
+task_notes: Final = Table(
+    "task_notes",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("answer", LargeBinary),
 )
 
 task_errors: Final = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -267,6 +268,8 @@ class Register:
         if where.ids is not None:
             rows = {self._rows.get(object_id.int, _FREE) for object_id in where.ids}
             found.append(_ascending(rows - {_FREE}))
+        if where.selected is not None:
+            found.append(self._by_numbers(where.selected))
         if where.external_ids is not None:
             found.append(_union([self._by_external_id(external_id) for external_id in where.external_ids]))
         if where.origin_id is not None:
@@ -275,6 +278,13 @@ class Register:
             members = self._groups.get(where.group_id)
             found.append(_NOWHERE if members is None else members.rows)
         return found
+
+    def _by_numbers(self, packed: bytes) -> Rows:
+        """The rows of ids of 16 bytes each."""
+        pairs = np.frombuffer(packed, ">u8").reshape(-1, 2)
+        numbers = (high << 64 | low for high, low in zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
+        rows = np.fromiter(map(self._rows.get, numbers, repeat(_FREE)), np.intp, len(pairs))
+        return np.unique(rows[rows != _FREE])
 
     def _by_external_id(self, external_id: str) -> Rows:
         if external_id:

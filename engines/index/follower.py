@@ -8,12 +8,11 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
-from uuid import UUID
 
-from engines.index.shelves import Shelves, among
+from engines.index.shelves import Shelves
 from engines.index.turns import Turns
 from server.domain.access import Scope
 from server.domain.search import Feed, FeedUpdate, Hit, Query
@@ -158,7 +157,7 @@ class FollowingIndex(Generic[_Filter]):
         """The queries in terms that the index knows: the database selects the ids that their filters allow."""
         asked = dict.fromkeys((query.scope, query.filters) for query in queries if query.filters is not None)
         answers = await asyncio.gather(*(self._select(*one) for one in asked), return_exceptions=True)
-        selected: dict[tuple[Scope, _Filter], frozenset[UUID]] = {}
+        selected: dict[tuple[Scope, _Filter], bytes] = {}
         for one, answer in zip(asked, answers, strict=True):
             if isinstance(answer, InvalidInput):
                 raise answer
@@ -166,12 +165,15 @@ class FollowingIndex(Generic[_Filter]):
                 raise Unavailable(component=self._component) from answer
             selected[one] = answer
         return [
-            query if query.filters is None else among(query, selected[query.scope, query.filters]) for query in queries
+            query
+            if query.filters is None
+            else replace(query, where=replace(query.where, selected=selected[query.scope, query.filters]), filters=None)
+            for query in queries
         ]
 
-    async def _select(self, scope: Scope, filters: _Filter) -> frozenset[UUID]:
+    async def _select(self, scope: Scope, filters: _Filter) -> bytes:
         async with asyncio.timeout(self._pace.patience):
-            return frozenset(await self._feed.select(scope, filters))
+            return await self._feed.select(scope, filters)
 
     # -------------------------------------------------------------------------------------------- catching up
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -121,9 +120,3 @@ class Shelves:
             for place, hits in zip(those, shelf.search([queries[place] for place in those]), strict=True):
                 answers[place] = hits
         return answers
-
-
-def among(query: Query[_Filter], ids: frozenset[UUID]) -> Query[_Filter]:
-    """The query restricted to objects that the database has selected, its `filters` thereby done."""
-    allowed = ids if query.where.ids is None else ids & query.where.ids
-    return replace(query, where=replace(query.where, ids=allowed), filters=None)

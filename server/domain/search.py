@@ -30,6 +30,7 @@ class Where:
     Attributes:
         account_id: of this account.
         ids: one of these objects.
+        selected: one of these too: ids that the database has selected, 16 bytes each, in any order.
         id_gte, id_lt: bounds of the id.
         create_time_gte, create_time_lt: bounds of the time of creation.
         external_ids: one of these; an empty one is that of objects without any.
@@ -39,6 +40,7 @@ class Where:
 
     account_id: UUID | None = None
     ids: frozenset[UUID] | None = None
+    selected: bytes | None = None
     id_gte: UUID | None = None
     id_lt: UUID | None = None
     create_time_gte: datetime | None = None
@@ -143,6 +145,9 @@ class Feed(Protocol[_Filter_contra]):
         """Return once something may have changed, or after the time."""
         ...
 
-    async def select(self, scope: Scope, filters: _Filter_contra) -> Sequence[UUID]:
-        """Ids of the objects under filters of which some only the database knows."""
+    async def select(self, scope: Scope, filters: _Filter_contra) -> bytes:
+        """Ids of the objects under filters of which some only the database knows, 16 bytes each, in any order.
+
+        There may be millions of them: bytes are read and looked up without making an object of each.
+        """
         ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from server.domain.access import Principal, Scope
+from server.domain.estimation_rules import check_source, policies_of
 from server.domain.faces import ListFilter, ListStore
 from server.domain.handler_registry import HandlerRegistry
-from server.domain.handlers import HandlerStore, HandlerType
+from server.domain.handlers import HandlerStore
 from server.domain.policies import DescriptorKind
 from server.domain.task_columns import EVENT_COLUMNS, EVENT_EXPORT_COLUMNS, FACE_COLUMNS, FACE_EXPORT_COLUMNS
 from server.domain.task_contents import (
@@ -25,9 +26,7 @@ from server.domain.tasks import NewTask, ResultForm, ResultRange, Task, TaskStat
 from server.errors import (
     BadBody,
     BadQuery,
-    HandlerNotFound,
     InvalidInput,
-    LambdaOff,
     NoClusters,
     NoTaskResult,
     NoTaskResultYet,
@@ -176,19 +175,12 @@ class TaskRegistry:
             raise BadBody(field=f"{path}.list_id", message=f"list '{content.list_id}' not found")
 
     async def _check_estimation(self, principal: Principal, content: Estimation, path: str) -> None:
-        where = f"{path}.handler.policies"
-        if content.handler_id is not None:
-            handler = await self._handlers.get(principal.writes, content.handler_id)
-            if handler is None:
-                raise HandlerNotFound(handler_id=content.handler_id)
-            if handler.handler_type is HandlerType.LAMBDA:
-                raise LambdaOff
-            if handler.policies is not None and content.policies is not None:
-                raise BadBody(field=where, message="only dynamic handlers take policies")
-            if handler.policies is None and content.policies is None:
-                raise BadBody(field=where, message="a dynamic handler needs policies")
+        check_source(content.source, path)
+        named = content.handler_id
+        handler = None if named is None else await self._handlers.get(principal.writes, named)
+        policies_of(content, handler, path)
         if content.policies is not None:
-            await self._policies.check(principal, content.policies, where)
+            await self._policies.check(principal, content.policies, f"{path}.handler.policies")
 
 
 def _check_descriptor(kind: DescriptorKind, sides: Sequence[object], path: str) -> None:

@@ -16,6 +16,8 @@ from server.rpc.validation import UUID as UUID_PATTERN
 
 _FOREIGN = frozenset({"external_id", "external_ids"})
 """Ids of people in the caller's own system: part of what is changed, and none of Luna's objects."""
+_FOUND = frozenset({"luna.v6.EventMatch"})
+"""Messages of what a comparison found: it was looked at, and not changed."""
 
 
 def change_of(method: Method, request: Message, caller: Principal | None, address: str, request_id: str) -> Change:
@@ -33,6 +35,14 @@ def change_of(method: Method, request: Message, caller: Principal | None, addres
     )
 
 
+def made_by(change: Change, response: Message) -> tuple[UUID, ...]:
+    """The ids of a response that the entry of its change lacks.
+
+    The account whose change it is has its own place there.
+    """
+    return change.missing(one for one in objects_of(response) if one != change.entry.account_id)
+
+
 def objects_of(message: Message) -> tuple[UUID, ...]:
     """The ids of Luna's objects that a request or a response names, each once, in their order."""
     return tuple(dict.fromkeys(_ids(message)))
@@ -46,7 +56,7 @@ def _ids(message: Message) -> Iterator[UUID]:
     for field, value in message.ListFields():
         values = value if field.is_repeated else [value]
         if field.message_type is not None:
-            if not field.message_type.full_name.startswith("google.protobuf.") and not _is_map(field):
+            if _may_name_objects(field.message_type.full_name) and not _is_map(field):
                 for item in values:
                     yield from _ids(item)
         elif _names_objects(field):
@@ -56,6 +66,10 @@ def _ids(message: Message) -> Iterator[UUID]:
 def _names_objects(field: FieldDescriptor) -> bool:
     named = field.name.endswith(("_id", "_ids")) or field.name in {"lists", "samples"}
     return named and field.name not in _FOREIGN
+
+
+def _may_name_objects(message: str) -> bool:
+    return not message.startswith("google.protobuf.") and message not in _FOUND
 
 
 def _is_map(field: FieldDescriptor) -> bool:

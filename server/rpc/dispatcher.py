@@ -20,7 +20,7 @@ from server.domain import deadline
 from server.domain.audit import AuditTrail, Change, announced
 from server.errors import DeadlineExceeded, Internal, LunaError
 from server.rpc.admission import Admission
-from server.rpc.audit import change_of, objects_of
+from server.rpc.audit import change_of, made_by
 from server.rpc.authorization import Authorizer, permit
 from server.rpc.calls import Call, Context, RestOrigin, address_of, enter
 from server.rpc.methods import Method
@@ -126,7 +126,7 @@ class Dispatcher:
         A success that changed nothing in the database has no entry yet, and one that was written ahead does not know
         of the success. That is also seen to where the caller goes away or the deadline ends meanwhile.
         """
-        missing = change.missing(objects_of(response))
+        missing = made_by(change, response)
         if change.safe and not change.ahead and not missing:
             return
         task = asyncio.create_task(self._audit.complete(change, missing))

@@ -54,6 +54,9 @@ class Notes:
         if not isinstance(value, Mapping):
             return ANY
         given = cast("Notation", value)
+        numbers = given.get("values", given)
+        if isinstance(numbers, Mapping) and numbers and all(isinstance(one, int) for one in numbers):
+            return Schema("integer", enum=tuple(numbers))
         stated = STATED & given.keys()
         if "value" in given and all(name == "value" or _ABOUT.fullmatch(str(name)) for name in given):
             return self.read(given["value"])
@@ -76,11 +79,7 @@ class Notes:
     def _stated(self, given: Notation) -> Schema:
         if "ref" in given:
             found = self.named(str(given["ref"]))
-            if plain(given.get("nullable_members")) is True:
-                found = _nullable_members(found)
-            minus = cast("list[str]", given.get("minus", []))
-            fields = {name: one for name, one in found.fields.items() if name not in minus}
-            return replace(found, fields=fields)
+            return _without(found, cast("list[str]", given.get("minus", [])))
         if "see" in given:
             first, *rest = str(given["see"]).split(".")
             found = self.named(first)
@@ -97,7 +96,8 @@ class Notes:
                 made = self._object(properties)
             if "extends" in given:
                 made = replace(made, fields={**self.named(str(given["extends"])).fields, **made.fields})
-            made = _nullable_members(made) if given.get("nullable_members") is True else made
+            if given.get("nullable_members") is True:
+                made = replace(made, fields={name: replace(one, nullable=True) for name, one in made.fields.items()})
             return replace(made, subset=made.subset or given.get("note") in _SUBSET)
         if kind == "array" or "items" in given:
             return self._array(given)
@@ -174,6 +174,12 @@ def _marked(schema: Schema, given: Notation) -> Schema:
 
 def _first(one: T | None, other: T | None) -> T | None:
     return one if one is not None else other
+
+
+def _without(schema: Schema, names: list[str]) -> Schema:
+    """The object without members of some names, to any depth."""
+    fields = {name: _without(one, names) for name, one in schema.fields.items() if name not in names}
+    return replace(schema, fields=fields)
 
 
 def _nullable_members(schema: Schema) -> Schema:

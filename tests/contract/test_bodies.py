@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -72,7 +73,7 @@ def encoded(body: object) -> bytes:
 def test_a_wrong_value_is_refused_with_its_path(world: World, operation: Operation, known: Field) -> None:
     call = RECIPES[operation.id].call(world)
     for one in wrong(known):
-        if one.value is None and (operation.id, known.path) in NULL_TOO:
+        if _null_too(operation, known, one.value):
             continue
         answer = send(world, operation, encoded(changed(call.body, known, one.value)), call=call)
         assert answer.status == 400, (one.value, answer.data)
@@ -87,8 +88,29 @@ NULL_TOO: Mapping[tuple[str, str], str] = {
     (name, member): "what a handler is told to have not, it may be told so by null"
     for name in ("create_handler", "replace_handler")
     for member in ("policies", "lambda_id")
+} | {
+    ("save_event", name): "an event that is read has null there, and can be saved as it was read"
+    for name in (
+        *("face_attributes.basic_attributes", "face_attributes.score", "body_attributes.score"),
+        *(f"face_attributes.basic_attributes.{member}" for member in ("age", "gender", "ethnicities")),
+    )
 }
 """Fields for which null is taken although the contract does not say so, and why."""
+
+
+EVENT_FILTERS = re.compile(r"candidates\.\d\.filters\.(\w+)")
+NO_NULLS = {"event_ids", "handler_ids", "external_ids", "face_ids", "tags"}
+"""Filters of events that every event has a value of, or that are held against something else."""
+
+
+def _null_too(operation: Operation, known: Field, value: object) -> bool:
+    """True for a null that is taken: a filter by it selects events without a value."""
+    if value is None:
+        return (operation.id, known.path) in NULL_TOO
+    if value == "":
+        return known.path == "period.0.column"  # there is one column, which need not be named
+    found = EVENT_FILTERS.fullmatch(known.path)
+    return value == [None] and found is not None and not found[1].startswith("top_") and found[1] not in NO_NULLS
 
 
 def _named(known: Field, below: str) -> str:
@@ -102,7 +124,7 @@ def _named(known: Field, below: str) -> str:
 def test_what_is_required_is_missed_and_what_is_not_is_not(world: World, operation: Operation, known: Field) -> None:
     call = RECIPES[operation.id].call(world)
     answer = send(world, operation, encoded(changed(call.body, known, ABSENT)), call=call)
-    if known.schema.required and (operation.id, known.path) not in NOT_NEEDED:
+    if known.schema.required and (operation.id, known.path) not in {**NOT_NEEDED, **NOT_NEEDED_MORE}:
         assert (answer.status, answer.code) == (400, MISSING_FIELD), answer.data
         assert known.path in answer.detail
     elif answer.status != operation.status:
@@ -114,6 +136,7 @@ NOT_NEEDED: Mapping[tuple[str, str], str] = {
     (name, "expiration_time"): "the contract itself says to take a missing one as null"
     for name in ("create_token", "replace_token")
 }
+NOT_NEEDED_MORE = {("match_bodies", "candidates.0.filters.origin"): "the contract notes that it is optional there"}
 """Fields that the contract requires and nobody misses, and why."""
 NEEDED_TOGETHER = {
     **{("verify_credentials", name): frozenset({12022}) for name in ("login", "password")},
@@ -124,6 +147,18 @@ NEEDED_TOGETHER = {
         for name in ("detect_policy", "extract_policy", "extract_policy.extract_basic_attributes", "match_policy")
     },
     (VALIDATOR, "policies.match_policy.0.candidates.origin"): frozenset({12003}),
+    **{
+        (name, f"candidates.{place}.filters.geo_position.{member}"): frozenset({12003})
+        for name, place in (("match_faces", 1), ("match_bodies", 0))
+        for member in ("origin_longitude", "origin_latitude")
+    },
+    ("save_event", "matches.0.candidates.0.face"): frozenset({12022}),
+    ("save_event", "matches.0.candidates.0.face.face_id"): frozenset({12003}),
+    **{("get_event_statistics", f"period.0.{member}"): frozenset({12022}) for member in ("operator", "value")},
+    **{
+        ("get_event_statistics", f"filters.0.{member}"): frozenset({12003})
+        for member in ("column", "operator", "value")
+    },
     **{
         (operation, f"{prefix}{name}"): frozenset({22022})
         for operation, prefix in (("create_attribute", ""), ("create_face", "attribute."), ("put_face_attribute", ""))
@@ -148,6 +183,7 @@ JUDGED: Mapping[tuple[str, str, str], int] = {
     ("create_token", "visibility_area", "all"): 41004,
     ("replace_token", "visibility_area", "all"): 41004,
     ("verify_credentials", "password", "*"): 41006,
+    **{("get_event_statistics", "targets.0.aggregator", word): 12022 for word in ("max", "min", "avg", "group_by")},
     **{
         (name, "handler_type", value): code
         for name in ("create_handler", "replace_handler")

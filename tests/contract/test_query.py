@@ -14,7 +14,7 @@ from tests.contract.contract import contract
 from tests.contract.operations import Operation, Parameter
 from tests.contract.rest import Answer, Call, Rest
 from tests.contract.schema import Schema
-from tests.contract.world import EVENT, ONE, World
+from tests.contract.world import EVENT, KNOWN, ONE, World
 
 CONTRACT = contract()
 SWITCHES_OF_PACKS = frozenset(
@@ -32,7 +32,22 @@ CONTEXT: Mapping[str, tuple[tuple[str, str], ...]] = {
     "extract_descriptor": (("extract_basic_attributes", "0"),),
     # a sample of a body is described by default, and nothing here describes one
     "image_type": (("estimate_body_descriptor", "0"),),
+    # half a position is none
+    "longitude": (("latitude", "1"),),
+    "latitude": (("longitude", "1"),),
+    "origin_longitude": (("origin_latitude", "1"),),
+    "origin_latitude": (("origin_longitude", "1"),),
+    "longitude_delta": (("origin_longitude", "1"), ("origin_latitude", "1")),
+    "latitude_delta": (("origin_longitude", "1"), ("origin_latitude", "1")),
 }
+"""Parameters that are only good together with others."""
+ONE_OF_SEVERAL = {("perform_verification", "face_ids")}
+"""Parameters of which one at least must be given, and that the valid call gives alone."""
+MAYBE = {"tags", "target"}
+"""Lists of events that may be empty: an event has all of no tags. Others would select nothing, which nobody means."""
+ONE_IS_NEEDED, WRONG_SIZE, TAKEN = 12016, 11030, 202
+SIZED = {("generate_events", "image_type")}
+"""Parameters by which the photo of the valid call would be a sample, for which it has the wrong size."""
 WRONG: Mapping[str, str] = {"integer": "1.5", "number": "much", "uuid": "nobody", "date-time": "yesterday"}
 """A text that is no value of a type or form."""
 
@@ -82,6 +97,52 @@ def _values(world: World) -> Mapping[str, str]:
     }
 
 
+NOWHERE = EVENT.replace("5", "6")
+"""An id that nothing has."""
+LAST, FIRST = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12, "0" * 8 + "-0000" * 3 + "-" + "0" * 12
+
+
+def _of_events(world: World) -> Mapping[str, str]:
+    """A value of each parameter of events; where they are filters, the event of the world passes most of them."""
+    return {
+        "city": "Moscow", "area": "A", "district": "B", "street": "C", "house_number": "1",
+        "longitude": "36.6", "latitude": "55.7", "source": "gate", "stream_id": EVENT, "tags": "a,b", "track_id": "t-1",
+        "end_time__gte": "2020-01-01T00:00:00Z", "end_time__lt": "now-1s",
+        "sources": "gate,null", "stream_ids": f"null,{EVENT}", "track_ids": "null,t", "handler_ids": world.handler_id,
+        "event_ids": f"{world.event_id},{EVENT}", "event_id__gte": FIRST, "event_id__lt": LAST,
+        **dict.fromkeys(("cities", "areas", "districts", "streets", "house_numbers"), "null,x"),
+        "origin_longitude": "1.5", "origin_latitude": "2",
+        "top_matching_candidates_label": "people", "top_similar_object_ids": f"{EVENT},{NOWHERE}",
+        "top_similar_external_ids": "a,b",
+        "top_similar_object_similarity__gte": "0.5", "top_similar_object_similarity__lt": "0.9",
+        "age__gte": "0", "age__lt": "100", "gender": "1", "emotions": "1,null", "masks": "null,3",
+        "ethnic_groups": "4,null", "liveness": "0,null", "apparent_gender": "2,null",
+        "apparent_age__gte": "0", "apparent_age__lt": "100", "headwear_states": "0,null",
+        "headwear_apparent_colors": "black,null", "sleeve_lengths": "short,null",
+        "upper_clothing_colors": "khaki,null", "lower_garment_colors": "null,red",
+        "lower_garment_types": "skirt,null", "shoes_apparent_colors": "null,other", "backpack_states": "1,null",
+        "order": "asc",
+    }  # fmt: skip
+
+
+OF_ONE: Mapping[tuple[str, str], Callable[[World], str]] = {
+    ("perform_verification", "face_ids"): lambda world: f"{world.face_id},{world.known_id}",
+    ("perform_verification", "event_ids"): lambda world: world.event_id,
+    ("perform_verification", "external_ids"): lambda _: KNOWN,
+    ("get_events", "external_ids"): lambda _: f"{KNOWN},b",
+    ("generate_events", "external_id"): lambda _: "mine",
+}
+"""Values for one operation, where the name alone does not tell."""
+
+
+def _value(world: World, operation: Operation, name: str) -> str:
+    own = OF_ONE.get((operation.id, name))
+    if own is not None:
+        return own(world)
+    known = {**_values(world), **(_of_events(world) if operation.tag == "events" else {})}
+    return known[name]
+
+
 def _asked() -> Iterator[Asked]:
     for operation in CONTRACT:
         for parameter in operation.query:
@@ -92,7 +153,11 @@ def _asked() -> Iterator[Asked]:
                 words = ",".join(map(str, _words(parameter)))
                 yield Asked(operation, parameter, lambda _, value=words: value)  # type: ignore[misc]
             else:
-                yield Asked(operation, parameter, lambda world, name=parameter.name: _values(world)[name])  # type: ignore[misc]
+                yield Asked(
+                    operation,
+                    parameter,
+                    lambda world, operation=operation, name=parameter.name: _value(world, operation, name),  # type: ignore[misc]
+                )
 
 
 def _words(parameter: Parameter) -> tuple[object, ...]:
@@ -113,7 +178,9 @@ def ask(world: World, asked: Asked, *given: tuple[str, str]) -> Answer:
     """The plain call with these values of the parameter; its own value of it is left out."""
     recipe = RECIPES[asked.operation.id]
     call = recipe.call(world)
-    kept = tuple(pair for pair in call.query if pair[0] != asked.parameter.name)
+    together = CONTEXT.get(asked.parameter.name, ())
+    given += tuple(pair for pair in together if pair[0] not in dict(given))
+    kept = tuple(pair for pair in call.query if pair[0] not in {asked.parameter.name, *dict(together)})
     answer = world.rest.call(asked.operation, replace(call, query=kept + given))
     # a redirect passes the query on as it is: it is judged where it leads to
     return world.rest.send("GET", answer.headers["location"]) if answer.status == 302 else answer
@@ -164,12 +231,16 @@ def test_a_valid_value_is_accepted(world: World, asked: Asked) -> None:
 @over(lambda one: _schema(one).kind in {"integer", "number"}, "limits")
 def test_the_limits_are_accepted_and_what_is_beyond_them_is_not(world: World, asked: Asked) -> None:
     name, schema = asked.parameter.name, _schema(asked)
-    extra = CONTEXT.get(name, ())
     inside = schema.enum or tuple(one for one in (schema.minimum, schema.maximum) if one is not None)
     for value in inside:
-        answer = ask(world, asked, (name, str(value)), *extra)
+        answer = ask(world, asked, (name, str(value)))
         if name in SWITCHES_OF_PACKS and value == 1:
             assert (answer.status, answer.code) == (403, NOT_LICENSED)
+        elif (asked.operation.id, name) in SIZED and value != 0:
+            assert (answer.status, answer.code) == (400, WRONG_SIZE)
+        elif name == "wait_saving" and value == 0:
+            assert answer.status == TAKEN
+            assert "location" not in answer.headers
         elif name == "extract_descriptor" and value == 0:
             assert (answer.status, answer.code) == (400, NOTHING_TO_EXTRACT)
         else:
@@ -215,7 +286,7 @@ def test_a_repeated_list_is_the_list_with_commas(world: World, asked: Asked) -> 
     apart = ask(world, asked, *((name, item) for item in value.split(",")))
     spaced = ask(world, asked, (name, value.replace(",", ", ")))
     accepted(together, asked)
-    assert together.data == apart.data == spaced.data
+    assert _steady(world, together) == _steady(world, apart) == _steady(world, spaced)
 
 
 @over(lambda one: _schema(one).kind != "array", "repeated")
@@ -233,7 +304,9 @@ def test_an_empty_value_is_no_number_and_no_time_and_otherwise_no_value(world: W
     answer = ask(world, asked, (asked.parameter.name, ""))
     if asked.parameter.required:
         refused(answer, asked, BAD_QUERY, MISSING_QUERY)
-    elif _kind(asked) in {"integer", "number", "date-time"}:
+    elif (asked.operation.id, asked.parameter.name) in ONE_OF_SEVERAL:
+        refused(answer, asked, ONE_IS_NEEDED)
+    elif _kind(asked) in {"integer", "number", "date-time"} or _schema(asked).enum or _selects_nothing(asked):
         refused(answer, asked, BAD_QUERY)
     else:
         accepted(answer, asked)
@@ -329,6 +402,12 @@ def test_filters_of_lists_select(world: World, rest: Rest) -> None:
         assert count.json == {"lists_count": int(hit)}, query
 
 
+def _selects_nothing(asked: Asked) -> bool:
+    """True for filters of events that would have no items."""
+    listed = _schema(asked).kind == "array" and asked.parameter.name not in MAYBE
+    return asked.operation.id == "get_events" and listed
+
+
 def _steady(world: World, answer: Answer) -> tuple[int, str]:
     """What two equal calls answer alike: everything but the time that a check took."""
     status, text = world.scrubbed(answer)
@@ -338,7 +417,7 @@ def _steady(world: World, answer: Answer) -> tuple[int, str]:
 def _deepest(value: object) -> Mapping[str, object]:
     """The first object that carries targets: that of the answer, of its list, or of its wrapper."""
     assert isinstance(value, dict)
-    for wrapper in ("faces", "attributes"):
+    for wrapper in ("faces", "attributes", "events"):
         if wrapper in value:
             inner = value[wrapper]
             found = inner[0] if isinstance(inner, list) else inner

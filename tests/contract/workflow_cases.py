@@ -139,7 +139,7 @@ def _raw_event(world: World) -> Mapping[str, object]:
 STATISTICS = {
     "targets": [{"column": "event_id", "aggregator": "count"}, {"column": "source", "aggregator": "group_by"}],
     "filters": [{"column": "external_id", "operator": "eq", "value": KNOWN}],
-    "period": [{"create_time__gte": "2020-01-01T00:00:00Z", "create_time__lt": "2100-01-01T00:00:00Z"}],
+    "period": [{"column": "create_time", "operator": "gte", "value": "2020-01-01T00:00:00Z"}],
     "group_by": "1M",
 }
 MADE = FRESH | {"detect_time", "samples"}

@@ -89,6 +89,11 @@ TABLES = (
     """,
     "CREATE TABLE events_other PARTITION OF events DEFAULT",
     "CREATE INDEX events_newest_idx ON events (account_id, create_time DESC, event_id DESC)",
+    "CREATE INDEX events_create_time_idx ON events (create_time DESC, event_id DESC)",
+    "CREATE INDEX events_top_similar_object_id_idx ON events (top_similar_object_id) "
+    "WHERE top_similar_object_id IS NOT NULL",
+    "CREATE INDEX events_top_similar_external_id_idx ON events (top_similar_external_id) "
+    "WHERE top_similar_external_id <> ''",
     "CREATE INDEX events_external_id_idx ON events (external_id) WHERE external_id <> ''",
     "CREATE INDEX events_track_id_idx ON events (track_id) WHERE track_id IS NOT NULL",
     "CREATE INDEX events_face_id_idx ON events (face_id) WHERE face_id IS NOT NULL",

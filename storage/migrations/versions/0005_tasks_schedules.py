@@ -81,6 +81,14 @@ TABLES = (
         info text
     )
     """,
+    """
+    CREATE TABLE task_notes (
+        task_id bigint NOT NULL CONSTRAINT task_notes_task_id_fkey REFERENCES tasks ON DELETE CASCADE,
+        number integer NOT NULL,
+        answer bytea,
+        CONSTRAINT task_notes_pkey PRIMARY KEY (task_id, number)
+    )
+    """,
     "CREATE INDEX task_errors_task_id_idx ON task_errors (task_id, error_id DESC)",
     "CREATE INDEX task_errors_newest_idx ON task_errors (account_id, time DESC, error_id DESC)",
 )
@@ -96,5 +104,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove everything."""
     queue_schema.remove(op.get_bind())
-    for table in ("task_errors", "subtasks", "tasks", "schedules"):
+    for table in ("task_notes", "task_errors", "subtasks", "tasks", "schedules"):
         op.execute(f"DROP TABLE {table}")

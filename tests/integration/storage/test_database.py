@@ -232,3 +232,10 @@ async def test_isolation_ends_with_its_transaction(database_url: SecretStr) -> N
             assert await connection.scalar(level) == "read committed"
     finally:
         await pool.close()
+
+
+async def test_a_statement_is_planned_for_its_values_where_that_is_asked_for(database: Database) -> None:
+    """And the next one on the same connection is not."""
+    mode = text("SELECT current_setting('plan_cache_mode')")
+    assert [row[0] for row in await database.fetch(mode, planned=True)] == ["force_custom_plan"]
+    assert [row[0] for row in await database.fetch(mode)] == ["auto"]

@@ -75,7 +75,7 @@ def months(database: Database) -> EventMonths:
 
 @pytest.fixture
 def follower(database: Database, events: PostgresEventStore) -> Follower:
-    return Follower(PostgresEventFeed(database, events))
+    return Follower(PostgresEventFeed(database))
 
 
 def new(record: EventRecord, *descriptors: Descriptor) -> NewEvent:
@@ -230,7 +230,7 @@ async def test_pruned_changes_reset_only_who_has_not_read_them(
     events: PostgresEventStore, database: Database, blobs: BlobStore
 ) -> None:
     sweeper = Sweeper(database, blobs, age=timedelta(0))
-    late, punctual = (Follower(PostgresEventFeed(database, events)) for _ in range(2))
+    late, punctual = (Follower(PostgresEventFeed(database)) for _ in range(2))
     await late.follow()
     await punctual.follow()
     await keep(events, *(new(an_event(n), vector(n)) for n in range(3)))
@@ -273,9 +273,7 @@ async def test_random_writers_are_followed_and_every_search_is_exact_and_has_wha
     """Two indexes as of two servers; what one writer has committed, the next search of either finds, exactly."""
     await months.prepare(NOW)
     dice, rng = random.Random(5), np.random.default_rng(5)
-    indexes = [
-        FollowingIndex(PostgresEventFeed(database, events), "event index", pace=Pace(attention=0.05)) for _ in range(2)
-    ]
+    indexes = [FollowingIndex(PostgresEventFeed(database), "event index", pace=Pace(attention=0.05)) for _ in range(2)]
     deleted: set[UUID] = set()
     live: set[UUID] = set()
     numbers = iter(range(1, 10**6))

@@ -143,7 +143,7 @@ async def test_everything_of_a_batch_is_kept(
     assert [tuple(row) for row in told] == [(OURS, b"told"), (OURS, b"second")]
     (entry,) = await trail.newest(None, 10)
     assert entry.done
-    made = {500, 1, 2, 3000, 3001, 8001, 8002, 8003, 60, 61}
+    made = {500, 1, 2, 3000, 3001, 20, 21, 8001, 8002, 8003, 60, 61}
     assert set(entry.objects) == {number(value) for value in made}
     assert await events.descriptor_versions(OWN, number(1)) == (1001, 1002)
     assert await events.descriptor(OWN, number(1), 1001) == vector(1)

@@ -194,7 +194,7 @@ async def test_old_months_go_with_all_that_they_have(
 async def test_followers_of_events_are_told_of_the_time_that_was_dropped_and_those_of_faces_of_nothing(
     months: EventMonths, events: PostgresEventStore, database: Database
 ) -> None:
-    faces, feed = PostgresFaceFeed(database), PostgresEventFeed(database, events)
+    faces, feed = PostgresFaceFeed(database), PostgresEventFeed(database)
     try:
         await months.prepare(MARCH)
         assert [batch async for batch in faces.snapshot()] == [batch async for batch in feed.snapshot()] == []

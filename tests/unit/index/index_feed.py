@@ -106,11 +106,12 @@ class MemoryFeed:
             return
         self._woken.clear()
 
-    async def select(self, scope: Scope, filters: str) -> list[UUID]:
+    async def select(self, scope: Scope, filters: str) -> bytes:
         self._fail()
         self.selected.append(filters)
         await asyncio.sleep(self.delay)
-        return [i for i, one in self.objects.items() if filters in self.texts[i] and scope.includes(one.account_id)]
+        found = [i for i, one in self.objects.items() if filters in self.texts[i] and scope.includes(one.account_id)]
+        return b"".join(one.bytes for one in found)
 
     def _fail(self) -> None:
         if self.broken is not None:

@@ -50,6 +50,11 @@ def halves(vector: NDArray[np.float64] | NDArray[np.float32]) -> Descriptor:
     return Descriptor(1001, vector.astype("<f2").tobytes())
 
 
+def unpacked(ids: bytes) -> set[bytes]:
+    """The ids of 16 bytes each."""
+    return {ids[start : start + 16] for start in range(0, len(ids), 16)}
+
+
 def selects(where: Where, scope: Scope, one: IndexedObject) -> bool:
     """Whether conditions let an object through, one by one."""
     return all(
@@ -57,6 +62,7 @@ def selects(where: Where, scope: Scope, one: IndexedObject) -> bool:
             scope.account_id in (None, one.account_id),
             where.account_id in (None, one.account_id),
             where.ids is None or one.object_id in where.ids,
+            where.selected is None or one.object_id.bytes in unpacked(where.selected),
             where.external_ids is None or one.external_id in where.external_ids,
             where.origin_id is None or one.origin_id == where.origin_id,
             where.group_id is None or where.group_id in one.group_ids,
@@ -93,7 +99,7 @@ class Model:
                 if descriptor.version != query.descriptor.version or not selects(query.where, query.scope, one):
                     continue
                 if descriptor not in scores:
-                    scores[descriptor] = float(np.dot(self.unit(descriptor), asked))
+                    scores[descriptor] = float(np.clip(np.dot(self.unit(descriptor), asked), -1, 1))
                 if scores[descriptor] >= query.min_cosine:
                     hits.append(Hit(one.object_id, scores[descriptor]))
         return sorted(hits, key=lambda hit: (-hit.cosine, hit.object_id))

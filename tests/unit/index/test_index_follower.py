@@ -338,7 +338,7 @@ async def test_filters_that_several_queries_share_are_asked_for_once() -> None:
 
 async def test_a_filter_that_the_database_refuses_is_the_callers_fault() -> None:
     class Refusing(MemoryFeed):
-        async def select(self, scope: Scope, filters: str) -> list[UUID]:
+        async def select(self, scope: Scope, filters: str) -> bytes:
             raise InvalidInput(message="a text has a character that cannot be stored")
 
     async with following(Refusing()) as index:

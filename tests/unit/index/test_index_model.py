@@ -124,11 +124,14 @@ class Life:
     def where(self) -> Where:
         pick = self.random
         known = [self.anyone().object_id for _ in range(5)] if self.ids else []
-        kinds = pick.sample(range(9), pick.choice((0, 1, 1, 2, 3)))
+        kinds = pick.sample(range(10), pick.choice((0, 1, 1, 2, 3)))
         low = pick.randrange(1000)
         return Where(
             account_id=pick.choice((*ACCOUNTS, UUID(int=9))) if 8 in kinds else None,
             ids=frozenset(pick.sample([*known, *known, UUID(int=9)], 4)) if 0 in kinds and known else None,
+            selected=b"".join(one.bytes for one in pick.choices([*self.ids, UUID(int=9)], k=pick.choice((0, 3, 300))))
+            if 9 in kinds
+            else None,
             external_ids=frozenset(pick.choices([*NAMES, "nobody"], k=pick.randrange(4))) if 1 in kinds else None,
             origin_id=pick.choice((*EVENTS, UUID(int=9))) if 2 in kinds else None,
             group_id=pick.choice((*LISTS, UUID(int=9))) if 3 in kinds or 4 in kinds else None,

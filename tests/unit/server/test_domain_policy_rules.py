@@ -233,6 +233,7 @@ def held(name: CheckName, threshold: Range | Allowed) -> Policies:
         (CheckName.HEAD_YAW, Range(5, 5), None),
         (CheckName.HEAD_YAW, Range(), None),
         (CheckName.DARK_QUALITY, Range(max=1.01), "max"),
+        (CheckName.DARK_QUALITY, Range(0.6, 0.5), "min"),
         (CheckName.IMAGE_SIZE, Range(0, 1e9), None),
         (CheckName.IMAGE_SIZE, Range(-1), "min"),
         (CheckName.EYE_DISTANCE, Range(90), None),

@@ -16,6 +16,7 @@ from luna.v6 import (
     accounts_pb2,
     attributes_pb2,
     blobs_pb2,
+    events_pb2,
     faces_pb2,
     images_pb2,
     lists_pb2,
@@ -32,7 +33,7 @@ from server.domain.permissions import Permissions
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
 from server.errors import DeadlineExceeded, Unavailable
-from server.rpc.audit import change_of, objects_of
+from server.rpc.audit import change_of, made_by
 from server.rpc.authorization import Authorizer
 from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
@@ -62,7 +63,7 @@ def whole(
 ) -> AuditEntry:
     """The entry of a call as it is in the end."""
     change = change_of(method, request, caller, address, "1,request")
-    missing = change.missing(objects_of(response))
+    missing = made_by(change, response)
     return dataclasses.replace(change.entry, objects=change.entry.objects + missing)
 
 
@@ -346,3 +347,12 @@ async def test_without_a_change_in_progress_nothing_is_announced() -> None:
     with announced(change):
         assert in_progress() is change
     assert in_progress() is None
+
+
+def test_who_was_found_by_an_event_and_whose_account_it_is_are_no_objects_of_it() -> None:
+    answer = events_pb2.GenerateEventsResponse()
+    made = answer.events.add(event_id=ids(10)[0])
+    made.face.face_id, made.face.account_id, made.face.lists[:] = ids(11)[0], str(ACCOUNT.account_id), ids(12)
+    made.matches.add(label="known").candidates.add().face.face_id = ids(13)[0]
+    request = events_pb2.GenerateEventsRequest(handler_id=ids(9)[0])
+    assert objects(entry("Events.GenerateEvents", request, answer)) == [9, 10, 11, 12]

@@ -122,6 +122,7 @@ def emitting(emit: EmitEvents) -> Principal:
 )
 def test_a_token_makes_events_with_the_handlers_that_it_names(emit: EmitEvents, error: type[Forbidden] | None) -> None:
     request = events_pb2.GenerateEventsRequest(handler_id=str(HANDLER))
+    assert emit.permits(HANDLER) is (error is None)
     if error is None:
         permit(emitting(emit), EMIT, request)
         return
