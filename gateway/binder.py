@@ -102,7 +102,7 @@ class Binder:
         if descriptor.type in FLOATS:
             return _number(refuse)
         if descriptor.type == FieldDescriptor.TYPE_BOOL:
-            return _flag(refuse) if known.rules.flag else _boolean(refuse)
+            return _flag(refuse, also=known.rules.boolean) if known.rules.flag else _boolean(refuse)
         if descriptor.type == FieldDescriptor.TYPE_ENUM:
             return _enum(known, refuse)
         if descriptor.type == FieldDescriptor.TYPE_BYTES:
@@ -123,10 +123,17 @@ class Binder:
             if len(known.names) > 1:
                 made.exclusive.append(frozenset(known.names))
         for union in form.unions:
-            made.members[union.name] = self._union(union)
+            if union.beside:
+                made.members |= dict.fromkeys(union.names, _later)
+                made.after.append(self._beside(union))
+            else:
+                made.members[union.name] = self._union(union)
             if not union.default:
-                made.needed.append((union.name,))
+                made.needed.append((union.names[0],))
+        united = {union.descriptor.name for union in form.unions}
         for oneof in form.descriptor.oneofs:
+            if oneof.name in united:
+                continue
             among = [known for one in oneof.fields if (known := rest_field(one)).name in made.members]
             if len(among) > 1:
                 made.exclusive.append(frozenset(name for known in among for name in known.names))
@@ -160,6 +167,23 @@ class Binder:
             part: Message = getattr(message, key)
             part.SetInParent()
             inner(part, {name: item for name, item in value.items() if name != union.by}, path)
+
+        return fill
+
+    def _beside(self, union: RestUnion) -> Fill:
+        """What sets a oneof from the object that both of its members stand in."""
+        fillers = {known.name: (known.key, self.filler(_message(known))) for known in union.fields}
+
+        def fill(message: Message, value: object, path: str) -> None:
+            if not isinstance(value, dict):
+                return
+            word = value.get(union.by, union.default)
+            if not isinstance(word, str) or word not in fillers:
+                raise Refusal(Place.BODY).value(joined(path, union.by), word, fillers)
+            key, inner = fillers[word]
+            part: Message = getattr(message, key)
+            part.SetInParent()
+            inner(part, value.get(union.name, {}), joined(path, union.name))
 
         return fill
 
@@ -252,6 +276,7 @@ class _Object:
     members: dict[str, Fill] = field(default_factory=dict)
     needed: list[tuple[str, ...]] = field(default_factory=list)
     exclusive: list[frozenset[str]] = field(default_factory=list)
+    after: list[Fill] = field(default_factory=list)
     scalar: Fill | None = None
 
     def fill(self, message: Message, value: object, path: str) -> None:
@@ -271,6 +296,12 @@ class _Object:
         for names in self.exclusive:
             if len(names & value.keys()) > 1:
                 raise BadBody(field=path, message=f"only one is allowed of {', '.join(sorted(names))}")
+        for rest in self.after:
+            rest(message, value, path)
+
+
+def _later(message: Message, value: object, path: str) -> None:
+    """A member that means something only together with another one: both are looked at when all are known."""
 
 
 def _message(known: RestField) -> Descriptor:
@@ -318,8 +349,12 @@ def _boolean(refuse: Refusal) -> Convert:
     return convert
 
 
-def _flag(refuse: Refusal) -> Convert:
+def _flag(refuse: Refusal, *, also: bool) -> Convert:
+    """0 and 1; true and false also where the field says so."""
+
     def convert(value: object, path: str) -> object:
+        if also and isinstance(value, bool):
+            return value
         if isinstance(value, bool) or not isinstance(value, int) or value not in {0, 1}:
             raise refuse.form(path, "0 or 1 expected")
         return value == 1

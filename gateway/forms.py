@@ -85,13 +85,22 @@ class RestField:
 
 @dataclass(frozen=True, slots=True)
 class RestUnion:
-    """A oneof that REST writes as one object with a member that tells which field it is."""
+    """A oneof that REST writes as one object with a member that tells which field it is.
+
+    With `beside` that member stands beside the object, which may then be absent.
+    """
 
     descriptor: OneofDescriptor
     name: str
     by: str
     default: str
+    beside: bool
     fields: tuple[RestField, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its members of the object that it is part of."""
+        return (self.by, self.name) if self.beside else (self.name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,7 @@ def rest_message(descriptor: Descriptor) -> RestMessage:
         for field in descriptor.fields
         if field.name not in taken and field.name != options.mask and not rules_of(field).hidden
     )
-    names = [name for field in fields for name in field.names] + [union.name for union in unions]
+    names = [name for field in fields for name in field.names] + [name for union in unions for name in union.names]
     if len(set(names)) != len(names):
         message = f"{descriptor.full_name} gives one REST name twice"
         raise ValueError(message)
@@ -178,7 +187,7 @@ def _unions(descriptor: Descriptor) -> list[RestUnion]:
         if any(member.message is None for member in members):
             message = f"{oneof.full_name} is a union and must have messages alone"
             raise ValueError(message)
-        found.append(RestUnion(oneof, union.name, union.by, union.default, members))
+        found.append(RestUnion(oneof, union.name, union.by, union.default, union.beside, members))
     return found
 
 

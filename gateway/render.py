@@ -120,6 +120,9 @@ class Renderer:
             if chosen is not None:
                 word, value = writers[chosen]
                 members = value(message)
+                if union.beside:
+                    out |= {union.by: word, union.name: members}
+                    return
                 out[union.name] = {union.by: word, **members} if isinstance(members, dict) else {union.by: word}
 
         return step

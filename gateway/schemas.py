@@ -112,21 +112,38 @@ class Schemas:
                     for name in known.rules.aliases
                 }
         for union in form.unions:
-            members[union.name] = self._union(union, direction)
+            members |= self._beside(union, direction) if union.beside else {union.name: self._union(union, direction)}
             if direction is Direction.REQUEST and not union.default:
-                needed.append(union.name)
+                needed.append(union.names[0])
         schema: Schema = {"type": "object", "properties": members}
         if needed:
             schema["required"] = needed
+        rules: list[Schema] = [{"oneOf": self._pairs(union, direction)} for union in form.unions if union.beside]
         if direction is Direction.REQUEST:
             schema["additionalProperties"] = False
-            exclusive = [*_exclusive(form, members), *_under_one_name(fields)]
-            if exclusive:
-                schema["allOf"] = exclusive
+            rules += [*_exclusive(form, members), *_under_one_name(fields)]
+        if rules:
+            schema["allOf"] = rules
         return described(schema, comment(form.descriptor))
 
     def _union(self, union: RestUnion, direction: Direction) -> Schema:
         return {"oneOf": [self._choice(union, known, direction) for known in union.fields]}
+
+    def _beside(self, union: RestUnion, direction: Direction) -> Schema:
+        """The two members of a union whose name stands beside its object; how they belong together, `_pairs` says."""
+        by: Schema = {"type": "string", "enum": [known.name for known in union.fields]}
+        if union.default and direction is Direction.REQUEST:
+            by["default"] = union.default
+        return {union.by: by, union.name: {"anyOf": [self.one(known, direction) for known in union.fields]}}
+
+    def _pairs(self, union: RestUnion, direction: Direction) -> list[Schema]:
+        return [
+            {
+                "properties": {union.by: {"const": known.name}, union.name: self.one(known, direction)},
+                **({} if union.default == known.name else {"required": [union.by]}),
+            }
+            for known in union.fields
+        ]
 
     def _choice(self, union: RestUnion, known: RestField, direction: Direction) -> Schema:
         if known.message is None:
@@ -177,6 +194,8 @@ def scalar(known: RestField, direction: Direction, *, query: bool = False) -> Sc
     if kind in FLOATS:
         return {"type": "number", **(_range(known) if limited else {})}
     if kind == FieldDescriptor.TYPE_BOOL:
+        if not query and known.rules.flag and known.rules.boolean and limited:
+            return {"anyOf": [{"type": "integer", "enum": [0, 1]}, {"type": "boolean"}]}
         return {"type": "integer", "enum": [0, 1]} if query or known.rules.flag else {"type": "boolean"}
     if kind == FieldDescriptor.TYPE_BYTES:
         return {"type": "string", "contentEncoding": "base64"}
@@ -279,7 +298,10 @@ def _always(form: RestMessage, known: RestField, direction: Direction) -> bool:
 
 def _exclusive(form: RestMessage, members: Schema) -> Iterator[Schema]:
     """For each oneof that is no union: no two of its members."""
+    united = {union.descriptor.name for union in form.unions}
     for oneof in form.descriptor.oneofs:
+        if oneof.name in united:
+            continue
         names = [rest_field(one).name for one in oneof.fields if rest_field(one).name in members]
         for position, name in enumerate(names):
             for other in names[position + 1 :]:

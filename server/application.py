@@ -26,6 +26,7 @@ from luna.v6 import (
     platform_pb2,
     samples_pb2,
     sdk_pb2,
+    tasks_pb2,
     tokens_pb2,
     verifiers_pb2,
 )
@@ -33,9 +34,11 @@ from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex, Pace
+from gateway.binder import Binder
 from gateway.documentation import Documentation
 from gateway.edge import socket_paths
 from gateway.handlers import rest_handlers
+from gateway.render import Renderer
 from gateway.websocket import WebSockets
 from server.domain.claims import Claims
 from server.domain.descriptors import LAYOUTS, calibrated
@@ -52,8 +55,11 @@ from server.domain.matching import Matching
 from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
+from server.domain.schedules import ScheduleRegistry
 from server.domain.sdk import Sdk
 from server.domain.subscriptions import Subscriptions
+from server.domain.task_registry import TaskRegistry
+from server.domain.tasks import TaskSettings
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
 from server.engine_application import engine_of
@@ -83,8 +89,12 @@ from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
 from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
+from server.services.schedules import SchedulesService
 from server.services.sdk import SdkService
 from server.services.subscriptions import SubscriptionsService, read_notice
+from server.services.task_contents import ProtoContentForm
+from server.services.task_creation import TaskPreparation
+from server.services.tasks import TasksService
 from server.services.tokens import CredentialsService, TokensService
 from server.services.verifier_policies import ProtoVerifierPolicyForm
 from server.services.verifiers import VerifiersService
@@ -108,6 +118,8 @@ from storage.media import PostgresMediaStore
 from storage.notices import RedisNotices
 from storage.outbox import OutboxRelay
 from storage.samples import PostgresSampleStore
+from storage.schedules import PostgresScheduleStore
+from storage.tasks import PostgresTaskStore
 from storage.tokens import PostgresTokenStore
 from storage.verifiers import PostgresVerifierStore
 
@@ -132,6 +144,8 @@ SERVICES = {
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Subscriptions": events_pb2.DESCRIPTOR.services_by_name["Subscriptions"],
+    "Tasks": tasks_pb2.DESCRIPTOR.services_by_name["Tasks"],
+    "Schedules": tasks_pb2.DESCRIPTOR.services_by_name["Schedules"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
@@ -145,8 +159,12 @@ COMPONENTS = {
     "Subscriptions": "sender",
     "Samples": "image_store",
     "Matcher": "index_module",
+    "Tasks": "tasks",
 }
 """The services that /6/features knows, by its names for them."""
+
+ROOM = 64 << 10
+"""What an answer with the bytes of a result may have beside them."""
 
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
@@ -155,6 +173,22 @@ HEALTH_SECONDS = 2.0
 def components() -> frozenset[str]:
     """The parts that this server has, by the names of /6/features."""
     return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
+
+
+def content_form(liveness: LivenessThresholds) -> ProtoContentForm:
+    """The form that contents of tasks are kept in: the one that REST has."""
+    return ProtoContentForm(Binder(binary=False).bind, Renderer(binary=False).render, liveness)
+
+
+def task_settings(settings: Settings) -> TaskSettings:
+    """What tasks do where callers say nothing."""
+    options = settings.tasks
+    return TaskSettings(
+        clustering_threshold=options.clustering_threshold,
+        cross_match_threshold=options.cross_match_threshold,
+        cross_match_limit=options.cross_match_limit,
+        part_size=options.part_size,
+    )
 
 
 class NotConfigured(Exception):
@@ -301,6 +335,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         keeping = Keeping(events)
         stack.push_async_callback(keeping.drain)
         generation = Generation(pictures, matching, keeping, stores_events=settings.events.enabled)
+        tasks = PostgresTaskStore(database, blobs)
+        task_registry = TaskRegistry(tasks, lists, handler_store, handler_registry)
+        contents = content_form(liveness)
+        preparation = TaskPreparation(contents, task_registry, task_settings(settings), descriptor_version=version)
+        schedules = PostgresScheduleStore(database)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -335,6 +374,14 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             ),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Subscriptions": SubscriptionsService(subscriptions),
+            "Tasks": TasksService(
+                task_registry,
+                tasks,
+                preparation,
+                contents,
+                most=settings.grpc.max_message_bytes - ROOM,
+            ),
+            "Schedules": SchedulesService(ScheduleRegistry(schedules), schedules, preparation, contents),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
             ),

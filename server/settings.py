@@ -10,9 +10,9 @@ import json
 import os
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LUNA_"
@@ -253,6 +253,53 @@ class Websocket(Group):
     ping_seconds: float = Field(20, gt=0, description="How often a client is asked whether it is still there.")
 
 
+class Tasks(Group):
+    """Tasks: how workers share them, and what they do where a caller says nothing."""
+
+    workers: int = Field(2, ge=1, le=64, description="Parts of tasks that a worker process does at the same time.")
+    heartbeat_seconds: float = Field(2, gt=0, description="How often a worker tells that it is there.")
+    stalled_seconds: float = Field(
+        10, gt=0, description="A worker that has not told so for this long is lost: others take over what it did."
+    )
+    drain_seconds: float = Field(
+        5, ge=0, description="How long a stopping worker goes on with its parts before it gives them back."
+    )
+    tries: int = Field(3, ge=1, le=10, description="How often a part is tried that fails for no reason of its own.")
+    retry_seconds: float = Field(1, gt=0, description="Wait before the second try; it doubles with each further one.")
+    part_size: int = Field(1000, ge=1, le=10_000, description="Faces or events in a part of a task.")
+    clustering_threshold: float = Field(
+        0.9, ge=0, le=1, description="Least similarity within a cluster, where a clustering names none."
+    )
+    cross_match_threshold: float = Field(
+        0.9, ge=0, le=1, description="Least similarity of a candidate, where a cross-matching names none."
+    )
+    cross_match_limit: int = Field(
+        10, ge=1, le=1000, description="Most candidates of a reference, where a cross-matching names no limit."
+    )
+    folders: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="Folders, separated by commas, below which the estimator may read; empty allows none."
+    )
+    images_per_part: int = Field(50, ge=1, le=1000, description="Images in a part of an estimator's task.")
+    images_at_once: int = Field(4, ge=1, le=64, description="Images of such a part that are worked on at once.")
+    max_files: int = Field(200_000, ge=1, description="Most files that a source of images may have.")
+    source_timeout_seconds: float = Field(
+        30, gt=0, description="Longest wait for an answer of an FTP, Samba or S3 server, and for one file of it."
+    )
+    archive_timeout_seconds: float = Field(600, gt=0, description="Longest download of an archive.")
+    archive_max_bytes: int = Field(4 << 30, ge=1 << 20, description="Largest archive.")
+    archive_max_unpacked_bytes: int = Field(16 << 30, ge=1 << 20, description="Most bytes of all files of an archive.")
+    archive_max_ratio: float = Field(
+        200, ge=1, description="A file of an archive that is more than so many times as large unpacked is refused."
+    )
+
+    @model_validator(mode="after")
+    def _heard(self) -> Self:
+        if self.stalled_seconds < 2 * self.heartbeat_seconds:
+            message = "stalled_seconds must be at least twice heartbeat_seconds"
+            raise ValueError(message)
+        return self
+
+
 class Metrics(Group):
     """Metrics for Prometheus."""
 
@@ -289,6 +336,7 @@ class Settings(BaseSettings):
     metrics: Metrics = Field(default_factory=Metrics)
     events: Events = Field(default_factory=Events)
     websocket: Websocket = Field(default_factory=Websocket)
+    tasks: Tasks = Field(default_factory=Tasks)
 
     @property
     def models_folder(self) -> Path:
@@ -329,5 +377,10 @@ def shown(settings: Settings) -> dict[str, object]:
     return groups
 
 
-_PRIVATE: dict[str, set[str]] = {"access": {"admin_login"}, "blobs": {"url"}, "engine": {"address", "host"}}
+_PRIVATE: dict[str, set[str]] = {
+    "access": {"admin_login"},
+    "blobs": {"url"},
+    "engine": {"address", "host"},
+    "tasks": {"folders"},
+}
 """Settings that are no secrets and still nobody's business."""

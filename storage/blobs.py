@@ -90,6 +90,40 @@ class BlobStore:
             except (NotFoundError, FileNotFoundError):
                 return None
 
+    async def put_file(self, key: str, file: Path) -> None:
+        """Keep what a local file holds, in pieces, in place of what may be there.
+
+        Raises:
+            Unavailable: as for `put`; also where the file cannot be read.
+        """
+        with _neutral_errors(key):
+            await self._store.put_async(key, file, mode="overwrite")
+        await self._sync(key)
+
+    async def size(self, key: str) -> int | None:
+        """How many bytes are under a key; None where there is nothing.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(key):
+            try:
+                return (await self._store.head_async(key))["size"]
+            except (NotFoundError, FileNotFoundError):
+                return None
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Bytes from `start` on, which must be below the size; fewer than asked for at the end; None without a blob.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        with _neutral_errors(key):
+            try:
+                return bytes(await self._store.get_range_async(key, start=start, length=length))
+            except (NotFoundError, FileNotFoundError):
+                return None
+
     async def delete(self, key: str) -> None:
         """Delete the bytes under a key, if there are any.
 

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
 from server.domain.events import Batch, NewEvent
-from server.errors import Conflict, EventIdTaken, LunaError
+from server.domain.task_notes import AlreadyNoted
+from server.errors import Conflict, EventIdTaken, LunaError, TaskNotFound
 from storage.blobs import BlobStore
 from storage.database import ConstraintViolated, Database
 from storage.event_rows import columns_of, kept_time
@@ -27,6 +28,7 @@ from storage.face_rows import add_faces, refused
 from storage.media import media_columns, media_key
 from storage.samples import sample_columns, sample_key
 from storage.schema import event_descriptors, event_outbox, events, media, samples
+from storage.task_notes import add_note
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class BatchWriter:
 
         Raises:
             ListsNotFound: a list is not there or belongs to another account.
+            AlreadyNoted, TaskNotFound: the batch has a note, which exists already, or whose task is gone.
             Conflict, EventIdTaken, AttributeBound: something with one of the ids exists already.
             Unavailable, Busy, DeadlineExceeded, InvalidInput: as for `Database.transaction`.
         """
@@ -86,7 +89,9 @@ class BatchWriter:
 
 
 async def _write_rows(connection: AsyncConnection, batch: Batch) -> None:
-    """Write all rows, those that others wait for last."""
+    """Write all rows, those that others wait for last. A note comes first: where there is one, the rest is in vain."""
+    if batch.note is not None:
+        await add_note(connection, batch.note)
     if batch.samples:
         await connection.execute(insert(samples), [sample_columns(one) for one, _ in batch.samples])
     if batch.images:
@@ -126,8 +131,10 @@ def _made(batch: Batch) -> Sequence[UUID]:
     )
 
 
-def _meaning(violated: ConstraintViolated, batch: Batch) -> LunaError:
+def _meaning(violated: ConstraintViolated, batch: Batch) -> Exception:
     """What a violated constraint means; those of a partition are named after it."""
+    if batch.note is not None and violated.constraint.startswith("task_notes"):
+        return AlreadyNoted() if violated.constraint == "task_notes_pkey" else TaskNotFound(task_id=batch.note.task_id)
     table = violated.constraint.removesuffix("_pkey")
     if table in {"samples", "media"}:
         return Conflict(message="A sample or an image with one of the new ids exists already")

@@ -34,6 +34,9 @@ from sqlalchemy.types import UserDefinedType
 CHANNEL: Final = "luna_index"
 """Notified whenever a transaction that changed an indexed face commits."""
 
+SCHEDULED: Final = "luna_schedules"
+"""Notified whenever a transaction commits that may have moved the time at which the next schedule is due."""
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -397,8 +400,13 @@ tasks: Final = Table(
     _time("last_update_time"),
     Column("end_time", DateTime(timezone=True)),
     Column("result_id", Uuid),
+    #: Type of the result's bytes, and a name for a file of them.
+    _text("result_type"),
+    _text("result_name"),
     Column("parts_done", Integer, nullable=False, server_default=text("0")),
     Column("parts_all", Integer, nullable=False, server_default=text("0")),
+    #: How often the plan or the collecting failed without an error of Luna.
+    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
     Column("schedule_id", BigInteger, ForeignKey("schedules.schedule_id", ondelete="SET NULL")),
     Index("tasks_newest_idx", "account_id", text("create_time DESC"), text("task_id DESC")),
     Index(None, "schedule_id", "task_id", postgresql_where=text("schedule_id IS NOT NULL")),
@@ -417,7 +425,17 @@ subtasks: Final = Table(
     _time("last_update_time"),
     Column("end_time", DateTime(timezone=True)),
     Column("result_id", Uuid),
+    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("task_id", "number"),
+)
+
+#: What came of items of tasks: written with what was done for them. The answer goes when the result is collected.
+task_notes: Final = Table(
+    "task_notes",
+    metadata,
+    Column("task_id", BigInteger, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("answer", LargeBinary),
 )
 
 task_errors: Final = Table(

@@ -44,7 +44,11 @@ def _described(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, 
             continue
         default = field.get_default(call_default_factory=True)
         shown = getattr(default, "value", default)
-        yield prefix + name.upper(), "" if shown is None else f"`{_text(shown)}`", field.description or ""
+        yield (
+            prefix + name.upper(),
+            "" if shown is None or shown == () else f"`{_text(shown)}`",
+            field.description or "",
+        )
 
 
 def _text(value: object) -> str:

@@ -17,6 +17,7 @@ from server.domain.faces import Face, NewFace, Page
 from server.domain.media import Media
 from server.domain.policies import DescriptorKind
 from server.domain.samples import Sample
+from server.domain.task_notes import TaskNote
 from server.domain.vision import BodyGender, Emotion, LivenessState, MaskState, Presence, Rect
 
 EMOTION_NUMBERS: Mapping[Emotion, int] = {
@@ -217,6 +218,8 @@ class Batch:
     faces: tuple[NewFace, ...] = ()
     attributes: tuple[tuple[TemporaryAttribute, int], ...] = ()
     """Temporary attributes with the seconds that they live."""
+    note: TaskNote | None = None
+    """What a task notes together with it, once."""
 
 
 class EventOrder(Enum):
@@ -276,6 +279,8 @@ class EventStore(Protocol):
 
         Raises:
             ListsNotFound: a list is not there or belongs to another account.
+            AlreadyNoted: the batch has a note, and it was kept before.
+            TaskNotFound: the batch has a note, and its task is gone.
         """
         ...
 

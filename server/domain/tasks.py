@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -145,9 +146,25 @@ class ResultForm(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A result: its bytes, their type, and a name for a file; empty where it is to be shown."""
+    """A result: its bytes, their type, and a name for a file; empty where it is to be shown.
+
+    What a kind has too much of for the memory it leaves in a local `file` instead of in `data`. The file is read and
+    then deleted.
+    """
 
     data: bytes
+    content_type: str
+    filename: str = ""
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRange:
+    """A range of a result's bytes, from `start` on, and how many bytes the result has altogether."""
+
+    data: bytes
+    start: int
+    size: int
     content_type: str
     filename: str = ""
 
@@ -198,7 +215,11 @@ class TaskStore(Protocol):
         ...
 
     async def result(self, task: Task, form: ResultForm) -> TaskResult | None:
-        """The result of a task in a form; None where there is none in it."""
+        """The result of a task in a form, as a whole; None where there is none in it."""
+        ...
+
+    async def result_range(self, task: Task, form: ResultForm, start: int, length: int) -> ResultRange | None:
+        """A range of the result of a task in a form, cut where the result ends; None where there is none in it."""
         ...
 
 
@@ -266,7 +287,8 @@ class Kind(Protocol):
 
     Each step may run more than once, on any machine: a worker may die at any moment, also between its last effect and
     the note that it is done. So steps must have their effects once however often they run. A `LunaError` ends the task
-    as failed, with that error; whatever else is raised is tried again a few times, and then ends it likewise.
+    as failed, with that error. Those that pass by themselves (`Unavailable`, `Busy`, `DeadlineExceeded`) and whatever
+    else is raised are tried again a few times, and then end it likewise.
     """
 
     @property

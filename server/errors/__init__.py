@@ -8,14 +8,16 @@
     │   │                        BadStreamsVersion, RequestTooLarge (413 RESOURCE_EXHAUSTED)
     │   ├── images               BadContentType, BadPartType, BoxesForSamples, RepeatedBoxes, SeveralBoxes, BadBase64,
     │   │                        NotAnImage, ImageTooLarge, WrongSampleSize, DownloadFailed, MultipleFaces,
-    │   │                        TooManyFaces, NothingToExtract
+    │   │                        TooManyFaces, NothingToExtract, OriginNotRemoved
     │   ├── descriptors          WrongDescriptorLength, UnknownDescriptorVersion, NoDescriptorInXpk, BadSdkDescriptor,
     │   │                        NoReferenceDescriptor, DescriptorNotDecrypted
     │   ├── matching             MatchVersionMismatch, MixedDescriptorVersions, BadMatchReference,
     │   │                        IndexVersionMismatch
     │   ├── access               TokenCorrupted, TokenAccountNeeded, VisibilityNotAllowed
     │   ├── faces, events        EmptyAttribute, UnknownTarget, BadAvatar, UnknownDeletionTarget
-    │   ├── tasks, parts         CrossMatchObjectMissing, TaskCancelled, UnknownLicenceTarget
+    │   ├── tasks, parts         CrossMatchObjectMissing, CrossMatchSelectionEmpty, ClusteringSelectionEmpty,
+    │   │                        TaskNotReportable, NoClusters, TaskResultTooLarge, TaskCancelled,
+    │   │                        UnknownLicenceTarget
     │   ├── legacy               LegacyBadQuery, LegacyNoFaces, LegacyMatchFailed, LegacyBadMatchInput,
     │   │                        LegacyReferenceMissing, LegacyReferenceBare, LegacyBadParameter, LegacyBadHandler,
     │   │                        LegacyThresholds
@@ -40,13 +42,13 @@
     ├── NotFound                 404  NOT_FOUND
     │   ├── requests             PathNotFound
     │   ├── access               AccountNotFound, TokenNotFound
-    │   ├── stores               SampleNotFound, ImageNotFound, ObjectNotFound
+    │   ├── stores               SampleNotFound, NoStoredSample, ImageNotFound, ObjectNotFound
     │   ├── faces                FaceNotFound, FacesNotFound, ListNotFound, ListsNotFound, AttributeNotFound,
     │   │                        FaceHasNoAttributes, ExternalIdNotFound
     │   ├── descriptors          DescriptorNotFound, BodyDescriptorNotFound
     │   ├── events               EventNotFound, EventsNotFound, EventExternalIdNotFound, EventTrackIdNotFound
     │   ├── tasks                TaskNotFound, TasksNotFound, TaskErrorNotFound, TaskErrorsNotFound, TaskResultGone,
-    │   │                        NoTaskResultYet, NoTaskResult
+    │   │                        NoTaskResultYet, NoTaskResult, ScheduleNotFound
     │   ├── handlers             HandlerNotFound, VerifierNotFound
     │   └── legacy               LegacyDescriptorNotFound, PersonNotFound
     ├── MethodNotAllowed         405  UNIMPLEMENTED
@@ -60,6 +62,7 @@
     ├── other failures           500  INTERNAL
     │   ├── transport            BadUrl, BrokenPayload, FingerprintMismatch
     │   ├── matching, tasks ...  IndexSearchFailed, CrossMatchingFailed, SubtasksNotSent, TaskProgressNotSaved,
+    │   │                        TaskBegunTooOften, TaskKindUnknown,
     │   │                        HandlerCorrupted
     │   └── EngineFailure        EngineBroken, BadEngineSettings, EngineNotLicensed, EngineNotInitialized,
     │                            EngineNotReady, EngineMemoryFull, DescriptorNotCreated, DescriptorsNotCreated,

@@ -68,6 +68,13 @@ class DownloadFailed(InvalidInput):
     desc = "External request failed"
 
 
+class OriginNotRemoved(InvalidInput):
+    """Image at '{url}' could not be deleted: {message}"""
+
+    code = 11027
+    desc = "External request failed"
+
+
 class MultipleFaces(InvalidInput):
     """Image '{filename}' has {count} faces where one is allowed"""
 

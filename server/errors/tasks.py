@@ -30,6 +30,24 @@ class TaskErrorsNotFound(NotFound):
     code = 28004
 
 
+class ClusteringSelectionEmpty(InvalidInput):
+    """No object with a descriptor was found for clustering"""
+
+    code = 28010
+
+
+class TaskNotReportable(InvalidInput):
+    """Task with id '{task_id}' has status '{status}', and cannot be reported"""
+
+    code = 28015
+
+
+class NoClusters(InvalidInput):
+    """Clustering task with id '{task_id}' has no result"""
+
+    code = 28016
+
+
 class TaskResultGone(NotFound):
     """The result of task with id '{task_id}' is gone"""
 
@@ -46,6 +64,12 @@ class NoTaskResult(NotFound):
     """Task with id '{task_id}' has status '{status}', which has no result"""
 
     code = 28020
+
+
+class CrossMatchSelectionEmpty(InvalidInput):
+    """No {side} with a descriptor was found for cross matching"""
+
+    code = 28022
 
 
 class CrossMatchObjectMissing(InvalidInput):
@@ -73,3 +97,19 @@ class TaskProgressNotSaved(LunaError):
     """Progress of task with id '{task_id}' could not be updated: {message}"""
 
     code = 28008
+
+
+class ScheduleNotFound(NotFound):
+    """Schedule with id '{schedule_id}' not found"""
+
+
+class TaskResultTooLarge(InvalidInput):
+    """The result has {size} bytes, more than a message's {limit}: ask for ranges"""
+
+
+class TaskBegunTooOften(LunaError):
+    """The work was begun {count} times and never ended"""
+
+
+class TaskKindUnknown(LunaError):
+    """No worker knows tasks of kind {task_type}"""

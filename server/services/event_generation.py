@@ -7,8 +7,6 @@ from uuid import UUID
 from luna.v6 import events_pb2 as pb
 
 from server.domain.generation.generation import Generation
-from server.domain.generation.made import MadeEvent
-from server.domain.generation.plan import Plan
 from server.domain.generation.request import GenerationWish
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.handlers import Handler, HandlerStore, HandlerType
@@ -16,9 +14,8 @@ from server.domain.liveness import LivenessThresholds
 from server.domain.policies import Policies
 from server.errors import BadBody, HandlerNotFound, LambdaOff
 from server.rpc.calls import current
-from server.services.event_messages import EventMessages
+from server.services.event_answers import EventAnswer
 from server.services.event_sources import TYPES, data_from, source_data_from, sources_from, stream_sources_from
-from server.services.notices import notice
 from server.services.policies import policies_from
 
 
@@ -82,17 +79,9 @@ class EventGeneration:
 
     async def _make(self, handler: Handler, policies: Policies, wish: GenerationWish) -> pb.GenerateEventsResponse:
         call = current()
-        messages = EventMessages(Plan.of(policies))
-        written: dict[UUID, pb.GeneratedEvent] = {}
-
-        def told(made: MadeEvent) -> bytes:
-            # the same message is told and answered
-            written[made.record.event_id] = messages.event(made)
-            return notice(made.record, written[made.record.event_id], call.request_id)
-
-        generated = await self._generation.generate(call.principal, handler.handler_id, policies, wish, told)
-        events = [written.get(made.record.event_id) or messages.event(made) for made in generated.events]
-        return messages.response(generated, events)
+        answer = EventAnswer(policies, call.request_id)
+        generated = await self._generation.generate(call.principal, handler.handler_id, policies, wish, answer.told)
+        return answer.response(generated)
 
 
 def _stream_wish(request: pb.GenerateStreamEventsRequest) -> GenerationWish:

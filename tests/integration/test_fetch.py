@@ -14,8 +14,9 @@ import pytest
 
 from server.errors import DownloadFailed
 from server.settings import Fetch
-from storage import fetch
-from storage.fetch import HttpFetcher, is_public
+from storage import hosts
+from storage.fetch import HttpFetcher
+from storage.hosts import is_public
 
 IMAGE = bytes(range(256)) * 40
 LIMIT = 16_384
@@ -195,7 +196,7 @@ async def test_a_redirect_from_an_allowed_host_to_a_private_one_is_refused(
 ) -> None:
     # 127.0.0.1 stands for the internet here: nothing public can be listened on in a test
     allowed = ipaddress.ip_address("127.0.0.1")
-    monkeypatch.setattr(fetch, "is_public", lambda address: address == allowed or is_public(address))
+    monkeypatch.setattr(hosts, "is_public", lambda address: address == allowed or is_public(address))
     assert await careful.fetch(f"{host.base}/image") == IMAGE
     for private in ("127.0.0.2", "10.0.0.1", "[::1]", "169.254.169.254", "2130706434"):
         assert "public" in await refused(careful, f"{host.base}/to/http://{private}:{host.port}/image")
@@ -211,7 +212,7 @@ async def test_a_name_that_changes_between_judgement_and_use_gains_nothing(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
     allowed = ipaddress.ip_address("127.0.0.1")
-    monkeypatch.setattr(fetch, "is_public", lambda address: address == allowed)
+    monkeypatch.setattr(hosts, "is_public", lambda address: address == allowed)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", changing)
     assert await careful.fetch(f"http://changing.example:{host.port}/image") == IMAGE
     assert f"\r\nhost: changing.example:{host.port}\r\n".encode() in host.asked[0].lower()

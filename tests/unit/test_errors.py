@@ -21,13 +21,17 @@ PREFIX = "ERROR_REASON_"
 EXCEPTIONS = {
     "RequestTooLarge": "the catalogue has one code for every malformed HTTP request; too large a body is 413 in HTTP",
     "NotFound": "12013 is the code of an unknown path; a missing object without a code of its own has its desc",
+    "ScheduleNotFound": "as NotFound: the code of a missing schedule is not known",
     "Busy": "LUNA has no code for a full queue: code 1 with the status that tells a client to try again",
     "MissingContentType": "the code of content types; a body without one is a bad request, and 406 is about answers",
 }
 """Errors that differ from the catalogue on purpose."""
 
-ELSEWHERE = {11058: {"desc": "Object not found", "http_status": 404}}
-"""Codes that the catalogue lacks and the workflows name, with the desc and the status of their like (11057)."""
+ELSEWHERE = {
+    11058: {"desc": "Object not found", "http_status": 404},
+    **{code: {"desc": "Bad/incomplete input data", "http_status": 400} for code in (28010, 28015, 28016, 28022)},
+}
+"""Codes that the catalogue lacks and the workflows name, with the desc and the status of their like."""
 
 NO_ERRORS = {0: "success", **dict.fromkeys((10015, 10016, 10017, 10018), "the catalogue has not seen their texts")}
 """Codes of the catalogue without an error, and why."""

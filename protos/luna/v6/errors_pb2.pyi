@@ -439,6 +439,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
     ERROR_REASON_EVENT_TRACK_ID_NOT_FOUND: _ErrorReason.ValueType  # 204
     """Event with track id '{track_id}' not found. LUNA code 11058, HTTP 404."""
+    ERROR_REASON_CLUSTERING_SELECTION_EMPTY: _ErrorReason.ValueType  # 205
+    """No object with a descriptor was found for clustering. LUNA code 28010, HTTP 400."""
+    ERROR_REASON_TASK_NOT_REPORTABLE: _ErrorReason.ValueType  # 206
+    """Task with id '{task_id}' has status '{status}', and cannot be reported. LUNA code 28015, HTTP 400."""
+    ERROR_REASON_NO_CLUSTERS: _ErrorReason.ValueType  # 207
+    """Clustering task with id '{task_id}' has no result. LUNA code 28016, HTTP 400."""
+    ERROR_REASON_CROSS_MATCH_SELECTION_EMPTY: _ErrorReason.ValueType  # 208
+    """No {side} with a descriptor was found for cross matching. LUNA code 28022, HTTP 400."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 209
+    """Schedule with id '{schedule_id}' not found. LUNA code 12013, HTTP 404."""
+    ERROR_REASON_TASK_RESULT_TOO_LARGE: _ErrorReason.ValueType  # 210
+    """The result has {size} bytes, more than a message's {limit}: ask for ranges. LUNA code 12031, HTTP 400."""
+    ERROR_REASON_TASK_BEGUN_TOO_OFTEN: _ErrorReason.ValueType  # 211
+    """The work was begun {count} times and never ended. LUNA code 1, HTTP 500."""
+    ERROR_REASON_TASK_KIND_UNKNOWN: _ErrorReason.ValueType  # 212
+    """No worker knows tasks of kind {task_type}. LUNA code 1, HTTP 500."""
+    ERROR_REASON_ORIGIN_NOT_REMOVED: _ErrorReason.ValueType  # 220
+    """Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
+    ERROR_REASON_NO_STORED_SAMPLE: _ErrorReason.ValueType  # 221
+    """Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -852,6 +872,26 @@ ERROR_REASON_VERSION_NOT_ESTIMATED: ErrorReason.ValueType  # 203
 """Descriptor version {version} is not supported by the recognition engine. LUNA code 200003, HTTP 400."""
 ERROR_REASON_EVENT_TRACK_ID_NOT_FOUND: ErrorReason.ValueType  # 204
 """Event with track id '{track_id}' not found. LUNA code 11058, HTTP 404."""
+ERROR_REASON_CLUSTERING_SELECTION_EMPTY: ErrorReason.ValueType  # 205
+"""No object with a descriptor was found for clustering. LUNA code 28010, HTTP 400."""
+ERROR_REASON_TASK_NOT_REPORTABLE: ErrorReason.ValueType  # 206
+"""Task with id '{task_id}' has status '{status}', and cannot be reported. LUNA code 28015, HTTP 400."""
+ERROR_REASON_NO_CLUSTERS: ErrorReason.ValueType  # 207
+"""Clustering task with id '{task_id}' has no result. LUNA code 28016, HTTP 400."""
+ERROR_REASON_CROSS_MATCH_SELECTION_EMPTY: ErrorReason.ValueType  # 208
+"""No {side} with a descriptor was found for cross matching. LUNA code 28022, HTTP 400."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 209
+"""Schedule with id '{schedule_id}' not found. LUNA code 12013, HTTP 404."""
+ERROR_REASON_TASK_RESULT_TOO_LARGE: ErrorReason.ValueType  # 210
+"""The result has {size} bytes, more than a message's {limit}: ask for ranges. LUNA code 12031, HTTP 400."""
+ERROR_REASON_TASK_BEGUN_TOO_OFTEN: ErrorReason.ValueType  # 211
+"""The work was begun {count} times and never ended. LUNA code 1, HTTP 500."""
+ERROR_REASON_TASK_KIND_UNKNOWN: ErrorReason.ValueType  # 212
+"""No worker knows tasks of kind {task_type}. LUNA code 1, HTTP 500."""
+ERROR_REASON_ORIGIN_NOT_REMOVED: ErrorReason.ValueType  # 220
+"""Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
+ERROR_REASON_NO_STORED_SAMPLE: ErrorReason.ValueType  # 221
+"""Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

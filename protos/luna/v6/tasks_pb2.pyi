@@ -394,14 +394,19 @@ class ReporterContent(_message.Message):
         task_id: _builtins.int = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         save_images: _builtins.bool | None = ...,
-        csv_delimiter: _builtins.str = ...,
+        csv_delimiter: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_save_images", b"_save_images", "save_images", b"save_images"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter", "_save_images", b"_save_images", "csv_delimiter", b"csv_delimiter", "save_images", b"save_images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_images", b"_save_images", "columns", b"columns", "csv_delimiter", b"csv_delimiter", "save_images", b"save_images", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter", "_save_images", b"_save_images", "columns", b"columns", "csv_delimiter", b"csv_delimiter", "save_images", b"save_images", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__csv_delimiter: _TypeAlias = _typing.Literal["csv_delimiter"]  # noqa: Y015
+    _WhichOneofArgType__csv_delimiter: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter"]  # noqa: Y015
     _WhichOneofReturnType__save_images: _TypeAlias = _typing.Literal["save_images"]  # noqa: Y015
     _WhichOneofArgType__save_images: _TypeAlias = _typing.Literal["_save_images", b"_save_images"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__csv_delimiter) -> _WhichOneofReturnType__csv_delimiter | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__save_images) -> _WhichOneofReturnType__save_images | None: ...
 
 Global___ReporterContent: _TypeAlias = ReporterContent  # noqa: Y015
@@ -474,16 +479,20 @@ class ExporterContent(_message.Message):
         events: _event_filters_pb2.EventFilters | None = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
         save_images: _builtins.bool | None = ...,
-        csv_delimiter: _builtins.str = ...,
+        csv_delimiter: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_save_images", b"_save_images", "events", b"events", "faces", b"faces", "filters", b"filters", "save_images", b"save_images"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter", "_save_images", b"_save_images", "csv_delimiter", b"csv_delimiter", "events", b"events", "faces", b"faces", "filters", b"filters", "save_images", b"save_images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_save_images", b"_save_images", "columns", b"columns", "csv_delimiter", b"csv_delimiter", "events", b"events", "faces", b"faces", "filters", b"filters", "save_images", b"save_images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter", "_save_images", b"_save_images", "columns", b"columns", "csv_delimiter", b"csv_delimiter", "events", b"events", "faces", b"faces", "filters", b"filters", "save_images", b"save_images"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__csv_delimiter: _TypeAlias = _typing.Literal["csv_delimiter"]  # noqa: Y015
+    _WhichOneofArgType__csv_delimiter: _TypeAlias = _typing.Literal["_csv_delimiter", b"_csv_delimiter"]  # noqa: Y015
     _WhichOneofReturnType__save_images: _TypeAlias = _typing.Literal["save_images"]  # noqa: Y015
     _WhichOneofArgType__save_images: _TypeAlias = _typing.Literal["_save_images", b"_save_images"]  # noqa: Y015
     _WhichOneofReturnType_filters: _TypeAlias = _typing.Literal["faces", "events"]  # noqa: Y015
     _WhichOneofArgType_filters: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__csv_delimiter) -> _WhichOneofReturnType__csv_delimiter | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__save_images) -> _WhichOneofReturnType__save_images | None: ...
     @_typing.overload
@@ -2119,23 +2128,42 @@ class GetTaskResultRequest(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     task_id: _builtins.int
     """The task."""
     format: Global___ResultFormat.ValueType
     """DATA by default."""
+    offset: _builtins.int
+    """First byte that is wanted, from 0, of a result that is too large for one message."""
+    length: _builtins.int
+    """Bytes that are wanted from there on; fewer come at the end, and where so many do not fit into a message. All that
+    follow where it is absent.
+    """
     def __init__(
         self,
         *,
         task_id: _builtins.int = ...,
         format: Global___ResultFormat.ValueType | None = ...,
+        offset: _builtins.int | None = ...,
+        length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_format", b"_format", "format", b"format"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_format", b"_format", "_length", b"_length", "_offset", b"_offset", "format", b"format", "length", b"length", "offset", b"offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_format", b"_format", "format", b"format", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_format", b"_format", "_length", b"_length", "_offset", b"_offset", "format", b"format", "length", b"length", "offset", b"offset", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__format: _TypeAlias = _typing.Literal["format"]  # noqa: Y015
     _WhichOneofArgType__format: _TypeAlias = _typing.Literal["_format", b"_format"]  # noqa: Y015
+    _WhichOneofReturnType__length: _TypeAlias = _typing.Literal["length"]  # noqa: Y015
+    _WhichOneofArgType__length: _TypeAlias = _typing.Literal["_length", b"_length"]  # noqa: Y015
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__format) -> _WhichOneofReturnType__format | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length) -> _WhichOneofReturnType__length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
 
 Global___GetTaskResultRequest: _TypeAlias = GetTaskResultRequest  # noqa: Y015
 
@@ -2148,22 +2176,26 @@ class GetTaskResultResponse(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     FILENAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The result."""
     content_type: _builtins.str
     """application/json, application/zip or text/html."""
     filename: _builtins.str
     """Name for a file; empty for JSON and HTML."""
+    size: _builtins.int
+    """Bytes of the whole result."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         content_type: _builtins.str = ...,
         filename: _builtins.str = ...,
+        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "data", b"data", "filename", b"filename"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "data", b"data", "filename", b"filename", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2512,13 +2544,15 @@ class Trigger(_message.Message):
         self,
         *,
         cron: _builtins.str = ...,
-        cron_timezone: _builtins.str = ...,
+        cron_timezone: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cron_timezone", b"_cron_timezone", "cron_timezone", b"cron_timezone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "cron_timezone", b"cron_timezone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cron_timezone", b"_cron_timezone", "cron", b"cron", "cron_timezone", b"cron_timezone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cron_timezone: _TypeAlias = _typing.Literal["cron_timezone"]  # noqa: Y015
+    _WhichOneofArgType__cron_timezone: _TypeAlias = _typing.Literal["_cron_timezone", b"_cron_timezone"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cron_timezone) -> _WhichOneofReturnType__cron_timezone | None: ...
 
 Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
@@ -2651,7 +2685,7 @@ class Schedule(_message.Message):
     """Whether it makes tasks."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Tasks that it has made, oldest first."""
+        """Tasks that it has made and that are there, oldest first; the last 1000 where there are more."""
 
     @_builtins.property
     def task(self) -> Global___ScheduledTask:

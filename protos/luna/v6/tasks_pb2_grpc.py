@@ -165,7 +165,7 @@ class TasksServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateLinkerTask(self, request, context):
-        """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND.
+        """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,14 +229,14 @@ class TasksServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTask(self, request, context):
-        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended).
+        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended).
+        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,7 +244,7 @@ class TasksServicer:
 
     def GetTaskResult(self, request, context):
         """The result of a task, as JSON, ZIP or HTML.
-        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

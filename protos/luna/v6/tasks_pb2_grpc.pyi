@@ -44,7 +44,7 @@ class TasksStub:
     CreateExporterTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateExporterTaskRequest, _tasks_pb2.CreateTaskResponse]
     """Export faces or events as CSV, with pictures where asked for."""
     CreateLinkerTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateLinkerTaskRequest, _tasks_pb2.CreateTaskResponse]
-    """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+    """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
     CreateGcTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateGcTaskRequest, _tasks_pb2.CreateTaskResponse]
     """Delete faces, events or descriptors."""
     CreateCrossMatchTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateCrossMatchTaskRequest, _tasks_pb2.CreateTaskResponse]
@@ -64,12 +64,12 @@ class TasksStub:
     GetTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]
     """One task. Errors: TASK_NOT_FOUND."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
-    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]
     """The result of a task, as JSON, ZIP or HTML.
-    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
     """
     ListSubtasks: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.ListSubtasksRequest, _tasks_pb2.ListSubtasksResponse]
     """The parts of a task. Errors: TASK_NOT_FOUND."""
@@ -98,7 +98,7 @@ class TasksAsyncStub(TasksStub):
     CreateExporterTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateExporterTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
     """Export faces or events as CSV, with pictures where asked for."""
     CreateLinkerTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateLinkerTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
-    """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+    """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
     CreateGcTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateGcTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
     """Delete faces, events or descriptors."""
     CreateCrossMatchTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateCrossMatchTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
@@ -118,12 +118,12 @@ class TasksAsyncStub(TasksStub):
     GetTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskRequest, _tasks_pb2.Task]  # type: ignore[assignment]
     """One task. Errors: TASK_NOT_FOUND."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+    """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]  # type: ignore[assignment]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]  # type: ignore[assignment]
     """The result of a task, as JSON, ZIP or HTML.
-    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+    Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
     """
     ListSubtasks: _aio.UnaryUnaryMultiCallable[_tasks_pb2.ListSubtasksRequest, _tasks_pb2.ListSubtasksResponse]  # type: ignore[assignment]
     """The parts of a task. Errors: TASK_NOT_FOUND."""
@@ -173,7 +173,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CreateLinkerTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CreateTaskResponse, _abc.Awaitable[_tasks_pb2.CreateTaskResponse]]:
-        """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+        """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
 
     @_abc_1.abstractmethod
     def CreateGcTask(
@@ -247,7 +247,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CancelTaskResponse, _abc.Awaitable[_tasks_pb2.CancelTaskResponse]]:
-        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, BAD_INPUT (it has ended)."""
+        """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
 
     @_abc_1.abstractmethod
     def DeleteTask(
@@ -255,7 +255,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.DeleteTaskResponse, _abc.Awaitable[_tasks_pb2.DeleteTaskResponse]]:
-        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, BAD_INPUT (it has not ended)."""
+        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
 
     @_abc_1.abstractmethod
     def GetTaskResult(
@@ -264,7 +264,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.GetTaskResultResponse, _abc.Awaitable[_tasks_pb2.GetTaskResultResponse]]:
         """The result of a task, as JSON, ZIP or HTML.
-        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED.
+        Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from server.domain.access import Principal
+from server.domain.events import Batch
 from server.domain.generation.assembly import Assembly, Notice
 from server.domain.generation.comparing import Comparing
 from server.domain.generation.keeping import Keeping
@@ -57,6 +58,17 @@ class Generation:
             LunaError: the only source cannot be used, or a comparison cannot be made.
             ListsNotFound: a list of the policies is not there.
         """
+        generated, batch = await self.make(principal, handler_id, policies, wish, notice)
+        await self._keeping.keep(batch, wait=policies.storage.event.wait)
+        return generated
+
+    async def make(
+        self, principal: Principal, handler_id: UUID, policies: Policies, wish: GenerationWish, notice: Notice
+    ) -> tuple[Generated, Batch]:
+        """Make the events of one request, and what is to be kept of them, which the caller keeps.
+
+        Arguments and errors are those of `generate`, but for what only keeping finds.
+        """
         now = datetime.now(UTC)
         if not self._stores_events:
             policies = replace(policies, storage=replace(policies.storage, event=EventPolicy(store=False)))
@@ -71,5 +83,4 @@ class Generation:
         matches = await self._comparing.compare(principal, policies, subjects, now)
         assembly = Assembly(principal.account_id, handler_id, policies, now, notice)
         events = tuple(assembly.add(subject, found) for subject, found in zip(subjects, matches, strict=True))
-        await self._keeping.keep(assembly.batch, wait=policies.storage.event.wait)
-        return Generated(tuple(outcomes), events)
+        return Generated(tuple(outcomes), events), assembly.batch

@@ -1,8 +1,10 @@
-"""Tasks, their parts and errors, and schedules."""
+"""Tasks, their parts and errors, schedules, and the queue that hands tasks to workers."""
 
 from __future__ import annotations
 
 from alembic import op
+
+from storage import queue_schema
 
 revision = "0005"
 down_revision = "0004"
@@ -39,8 +41,11 @@ TABLES = (
         last_update_time timestamptz NOT NULL,
         end_time timestamptz,
         result_id uuid,
+        result_type text NOT NULL DEFAULT '',
+        result_name text NOT NULL DEFAULT '',
         parts_done integer NOT NULL DEFAULT 0,
         parts_all integer NOT NULL DEFAULT 0,
+        tries smallint NOT NULL DEFAULT 0,
         schedule_id bigint CONSTRAINT tasks_schedule_id_fkey REFERENCES schedules ON DELETE SET NULL
     )
     """,
@@ -58,6 +63,7 @@ TABLES = (
         last_update_time timestamptz NOT NULL,
         end_time timestamptz,
         result_id uuid,
+        tries smallint NOT NULL DEFAULT 0,
         CONSTRAINT subtasks_task_id_number_key UNIQUE (task_id, number)
     )
     """,
@@ -75,6 +81,14 @@ TABLES = (
         info text
     )
     """,
+    """
+    CREATE TABLE task_notes (
+        task_id bigint NOT NULL CONSTRAINT task_notes_task_id_fkey REFERENCES tasks ON DELETE CASCADE,
+        number integer NOT NULL,
+        answer bytea,
+        CONSTRAINT task_notes_pkey PRIMARY KEY (task_id, number)
+    )
+    """,
     "CREATE INDEX task_errors_task_id_idx ON task_errors (task_id, error_id DESC)",
     "CREATE INDEX task_errors_newest_idx ON task_errors (account_id, time DESC, error_id DESC)",
 )
@@ -84,9 +98,11 @@ def upgrade() -> None:
     """Make the tables."""
     for statement in TABLES:
         op.execute(statement)
+    queue_schema.install(op.get_bind())
 
 
 def downgrade() -> None:
     """Remove everything."""
-    for table in ("task_errors", "subtasks", "tasks", "schedules"):
+    queue_schema.remove(op.get_bind())
+    for table in ("task_notes", "task_errors", "subtasks", "tasks", "schedules"):
         op.execute(f"DROP TABLE {table}")

@@ -38,9 +38,15 @@ def partitions(connection: Connection) -> set[str]:
     return set(connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")))
 
 
+def queue_tables(connection: Connection) -> set[str]:
+    """Tables of the library that keeps the queue of jobs."""
+    known = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'procrastinate\\_%'"
+    return set(connection.scalars(text(known)))
+
+
 def differences(connection: Connection) -> list[object]:
     connection.dialect.ischema_names["xid8"] = Xid8
-    parts = partitions(connection)
+    parts = partitions(connection) | queue_tables(connection)
     options = {
         "compare_type": True,
         "compare_server_default": True,

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from luna.v6 import attributes_pb2, documents_pb2, faces_pb2, matcher_pb2, samples_pb2, tokens_pb2
+from luna.v6 import attributes_pb2, documents_pb2, faces_pb2, matcher_pb2, samples_pb2, tasks_pb2, tokens_pb2
 from openapi_schema_validator import OAS31Validator
 
 from gateway.binder import Binder
@@ -116,6 +116,16 @@ REFERENCE = {"type": "face", "id": ID}
     (faces_pb2.CreateFaceRequest, {"user_data": 1}, False),
     (faces_pb2.CreateFaceRequest, {"lists": [1]}, False),
     (faces_pb2.CreateFaceRequest, [], False),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces"}, True),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"face_ids": [ID]}}, True),
+    (tasks_pb2.ClusteringContent, {"objects_type": "events", "filters": {"tags": ["a"]}}, True),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"tags": ["a"]}}, False),
+    (tasks_pb2.ClusteringContent, {"objects_type": "noses"}, False),
+    (tasks_pb2.ClusteringContent, {"filters": {}}, False),
+    (tasks_pb2.GcContent, {"target": "face_descriptors", "descriptor_version": 59}, True),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": True, "remove_image_origins": 0}, True),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": 2}, False),
+    (tasks_pb2.GcContent, {"target": "face_descriptors", "filters": {"face_ids": [ID]}}, False),
 ])  # fmt: skip
 def test_what_is_taken_and_what_fits_the_schema_is_the_same(message: type[Message], value: object, fits: bool) -> None:
     def taken() -> bool:

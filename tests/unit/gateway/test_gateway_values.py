@@ -26,6 +26,7 @@ from luna.v6 import (
     matcher_pb2,
     platform_pb2,
     samples_pb2,
+    tasks_pb2,
 )
 
 from gateway import times
@@ -224,6 +225,17 @@ def test_times_that_are_none_are_refused(text: str) -> None:
     (matcher_pb2.Candidates, {"filters": {"origin": "faces", "create_time__lt": 5}}, 12022, "filters.create_time__lt"),
     (matcher_pb2.Candidates, {"filters": {"origin": "faces", "create_time_lt": "x"}}, 12022, "filters.create_time_lt"),
     (matcher_pb2.Candidates, {"filters": {"origin": "faces"}, "threshold": float("nan")}, 12022, "threshold"),
+    (tasks_pb2.ClusteringContent, {}, 12003, "objects_type"),
+    (tasks_pb2.ClusteringContent, {"filters": {}}, 12003, "objects_type"),
+    (tasks_pb2.ClusteringContent, {"objects_type": "noses"}, 12022, "objects_type"),
+    (tasks_pb2.ClusteringContent, {"objects_type": ["faces"]}, 12022, "objects_type"),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": None}, 12022, "filters"),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"tags": ["a"]}}, 12022, "filters.tags"),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"objects_type": "a"}}, 12022, "filters.obj"),
+    (tasks_pb2.ClusteringContent, {"objects_type": "faces", "faces": {}}, 12022, "faces"),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": 2}, 12022, "remove_samples"),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": "1"}, 12022, "remove_samples"),
+    (tasks_pb2.CrossMatchContent, {"reference_filters": {"origin": "reference_faces"}}, 12022, "filters.origin"),
     (images_pb2.ImageInput, {"url": "a", "sample_id": "b"}, 12022, "sample_id, url"),
     (images_pb2.Point, [1], 12022, "2 items"),
     (images_pb2.Point, {"x": 1, "y": 2}, 12022, "2 items"),
@@ -258,6 +270,25 @@ def test_null_takes_a_nullable_text_away_and_absence_leaves_it() -> None:
         assert (request.HasField("event_id"), request.event_id) == (present, "")
 
 
+@pytest.mark.parametrize(("value", "chosen"), [
+    ({"objects_type": "events"}, tasks_pb2.LinkerContent(events={})),
+    ({"filters": {"tags": ["a"]}, "objects_type": "events"}, tasks_pb2.LinkerContent(events={"tags": ["a"]})),
+    ({"objects_type": "faces", "filters": {"list_id": None}}, tasks_pb2.LinkerContent(faces={"list_id": ""})),
+])  # fmt: skip
+def test_what_chooses_a_union_may_stand_beside_its_object(value: object, chosen: Message) -> None:
+    content = tasks_pb2.LinkerContent()
+    Binder(binary=False).bind(content, value)
+    assert content == chosen
+
+
+@pytest.mark.parametrize(("value", "meant"), [(0, False), (1, True), (False, False), (True, True)])
+def test_a_flag_may_be_a_boolean_where_clients_send_both(value: object, meant: bool) -> None:
+    content = tasks_pb2.GcContent()
+    Binder(binary=False).bind(content, {"target": "faces", "remove_samples": value})
+    assert content.remove_samples is meant
+    assert Renderer(binary=False).render(content) == {"target": "faces", "filters": {}, "remove_samples": int(meant)}
+
+
 def test_a_mask_names_the_fields_that_are_written() -> None:
     face = faces_pb2.Face(
         face_id="a", user_data="b", targets=[faces_pb2.FACE_FIELD_EVENT_ID, faces_pb2.FACE_FIELD_LISTS]
@@ -280,6 +311,18 @@ def test_a_mask_names_the_fields_that_are_written() -> None:
         {"limit": 0, "result": [], "filters": {"origin": "faces", "list_id": "a"}},
     ),
     (accounts_pb2.Account(), {"account_id": "", "login": "", "description": ""}),
+    (
+        tasks_pb2.AdditionalExtractContent(faces=tasks_pb2.FaceFilters(user_data="a")),
+        {"objects_type": "faces", "filters": {"user_data": "a"}},
+    ),
+    (tasks_pb2.GcContent(face_descriptors={}), {"target": "face_descriptors", "filters": {}}),
+    (
+        tasks_pb2.CrossMatchContent(reference_faces={}, candidate_attributes={"attribute_ids": ["a"]}),
+        {
+            "reference_filters": {"origin": "faces"},
+            "candidate_filters": {"origin": "attributes", "attribute_ids": ["a"]},
+        },
+    ),
     # one enum: its words where the field asks for them, its numbers elsewhere
     (
         images_pb2.LivenessEstimation(prediction=images_pb2.LIVENESS_STATE_SPOOF),
