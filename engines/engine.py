@@ -11,7 +11,7 @@ from typing import TypeVar
 import cv2
 
 from engines.limiter import Limiter
-from engines.packs.manifest import Task
+from engines.packs.describing import calibrations
 from engines.packs.pack import Pack
 from engines.runtime.batching import BatchingRuntime, Policy
 from engines.runtime.choose import choose
@@ -72,12 +72,7 @@ class DefaultEngine:
     @property
     def calibrations(self) -> Mapping[int, Calibration]:
         """Calibrations in the manifests, by the version of the descriptors; of two packs, the first one's."""
-        models = [model for pack in self._installed for model in pack.models(Task.FACE_DESCRIPTOR)]
-        return {
-            model.version: Calibration(model.calibration.steepness, model.calibration.midpoint)
-            for model in reversed(models)
-            if model.version is not None and model.calibration is not None
-        }
+        return calibrations(self._installed)
 
     @property
     def runtime(self) -> str:

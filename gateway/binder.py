@@ -101,6 +101,8 @@ class Binder:
             return _integer(*INTEGERS[descriptor.type], refuse)
         if descriptor.type in FLOATS:
             return _number(refuse)
+        if descriptor.type == FieldDescriptor.TYPE_BOOL and known.rules.either:
+            return _either(refuse)
         if descriptor.type == FieldDescriptor.TYPE_BOOL:
             return _flag(refuse) if known.rules.flag else _boolean(refuse)
         if descriptor.type == FieldDescriptor.TYPE_ENUM:
@@ -356,6 +358,11 @@ def _flag(refuse: Refusal) -> Convert:
         return value == 1
 
     return convert
+
+
+def _either(refuse: Refusal) -> Convert:
+    boolean, flag = _boolean(refuse), _flag(refuse)
+    return lambda value, path: boolean(value, path) if isinstance(value, bool) else flag(value, path)
 
 
 def _enum(known: RestField, refuse: Refusal) -> Convert:

@@ -193,6 +193,8 @@ def scalar(known: RestField, direction: Direction, *, query: bool = False) -> Sc
         return {"type": "integer", **(_range(known, *INTEGERS[kind]) if limited else {})}
     if kind in FLOATS:
         return {"type": "number", **(_range(known) if limited else {})}
+    if kind == FieldDescriptor.TYPE_BOOL and known.rules.either:
+        return {"enum": [0, 1, False, True]} if limited and not query else {"type": "integer", "enum": [0, 1]}
     if kind == FieldDescriptor.TYPE_BOOL:
         return {"type": "integer", "enum": [0, 1]} if query or known.rules.flag else {"type": "boolean"}
     if kind == FieldDescriptor.TYPE_BYTES:
@@ -237,7 +239,7 @@ def default_of(known: RestField) -> object:
         return float(text)
     if known.descriptor.type == FieldDescriptor.TYPE_STRING:
         return text
-    if known.descriptor.type == FieldDescriptor.TYPE_BOOL and not known.rules.flag:
+    if known.descriptor.type == FieldDescriptor.TYPE_BOOL and not (known.rules.flag or known.rules.either):
         return text == "1"
     return int(text)
 

@@ -7,20 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Table,
-    any_,
-    delete,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-    union_all,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Table, Uuid, bindparam, delete, func, or_, select, text
 
 from server.domain.access import Scope
 from server.domain.media import MediaKind
@@ -37,6 +24,26 @@ from storage.schema import event_descriptors, events, face_attributes, face_desc
 
 AT_ONCE: Final = 8
 """Blobs that are deleted at the same time."""
+
+#: Samples and addresses in the detections of linked events: each way of being linked has an index of its own.
+OF_EVENTS: Final = text("""
+    WITH mine AS NOT MATERIALIZED (
+        SELECT * FROM events WHERE CAST(:account_id AS uuid) IS NULL OR account_id = :account_id
+    ), linked AS (
+        SELECT face_detections, body_detections FROM mine WHERE event_id = ANY (:event_ids)
+        UNION ALL
+        SELECT face_detections, body_detections FROM mine WHERE face_id = ANY (:face_ids)
+        UNION ALL
+        SELECT face_detections, body_detections FROM mine WHERE create_time = ANY (:times)
+    )
+    SELECT DISTINCT one ->> 'sample_id' AS sample_id, one ->> 'image_origin' AS image_origin
+    FROM linked, jsonb_array_elements(coalesce(face_detections, '[]') || coalesce(body_detections, '[]')) AS one
+""").bindparams(
+    bindparam("account_id", type_=Uuid),
+    bindparam("event_ids", type_=ARRAY(Uuid)),
+    bindparam("face_ids", type_=ARRAY(Uuid)),
+    bindparam("times", type_=ARRAY(DateTime(timezone=True))),
+)
 
 
 class PostgresCleaning:
@@ -56,7 +63,13 @@ class PostgresCleaning:
             used.update(row.face_descriptor_samples or (), row.basic_attributes_samples or ())
             if (avatar := sample_at(row.avatar)) is not None:
                 used.add(avatar)
-        rows = await self._database.fetch(_of_events(scope, links), planned=True)
+        values = {
+            "account_id": scope.account_id,
+            "event_ids": links.event_ids,
+            "face_ids": links.face_ids,
+            "times": links.times,
+        }
+        rows = await self._database.fetch(OF_EVENTS, values, planned=True)
         used.update(UUID(row.sample_id) for row in rows if row.sample_id)
         return InUse(frozenset(used), frozenset(row.image_origin for row in rows if row.image_origin))
 
@@ -133,25 +146,3 @@ def _of_type(scope: Scope, sample_type: SampleType) -> list[ColumnElement[bool]]
 
 def _of_kind(scope: Scope, kind: MediaKind) -> list[ColumnElement[bool]]:
     return [media.c.kind == kind.value, *inside(media.c.account_id, scope)]
-
-
-def _of_events(scope: Scope, links: Links) -> Select[tuple[str, str]]:
-    """Samples and addresses in the detections of linked events; each way of being linked has an index of its own."""
-    times = literal(list(links.times), ARRAY(TIMESTAMP(timezone=True)))
-    ways = (
-        among(events.c.event_id, links.event_ids),
-        among(events.c.face_id, links.face_ids),
-        events.c.create_time == any_(times),
-    )
-    columns = (events.c.face_detections, events.c.body_detections)
-    linked = union_all(*(select(*columns).where(way, *inside(events.c.account_id, scope)) for way in ways)).subquery()
-    both = func.coalesce(linked.c.face_detections, literal_column("'[]'::jsonb")).op("||")(
-        func.coalesce(linked.c.body_detections, literal_column("'[]'::jsonb"))
-    )
-    one = func.jsonb_array_elements(both).column_valued("one")
-    return (
-        select(one.op("->>")("sample_id").label("sample_id"), one.op("->>")("image_origin").label("image_origin"))
-        .select_from(linked)
-        .join(one, literal_column("true"))
-        .distinct()
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -17,14 +18,26 @@ from storage.database import Database
 from storage.filters import among
 from storage.media import media_folder
 from storage.samples import SHARDS, shard_folder
-from storage.schema import media, samples
+from storage.schema import media, samples, tasks
+from storage.task_files import FILES, PAGES, RESULTS, task_of
+from storage.task_rows import UNFINISHED, numbered
 
 AGE: Final = timedelta(hours=1)
 """A blob without a row may be one whose row is on its way; a change may be one that a follower has yet to read."""
-Kind: TypeAlias = SampleType | MediaKind
+
+
+class TaskBlobs(Enum):
+    """Results of tasks, and pages of them, by the folder that they are in."""
+
+    RESULTS = RESULTS
+    PAGES = PAGES
+
+
+Kind: TypeAlias = SampleType | MediaKind | TaskBlobs
 FOLDERS: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, shard_folder(kind, shard)) for kind in SampleType for shard in SHARDS),
     *((kind, media_folder(kind, shard)) for kind in MediaKind for shard in SHARDS),
+    *((kind, f"{kind.value}/{shard}") for kind in TaskBlobs for shard in SHARDS),
 )
 ROWS: Final = 10_000
 
@@ -67,6 +80,25 @@ class Sweeper:
             self._next = (self._next + 1) % len(FOLDERS)
         return removed
 
+    async def sweep_task_files(self) -> int:
+        """Look through the files of tasks: only tasks that are worked on have any, so that they are few.
+
+        Returns:
+            How many files were removed, of tasks that have ended or are gone.
+        """
+        removed = 0
+        async for batch in self._blobs.entries(FILES):
+            before = datetime.now(UTC) - self._age
+            keys = {entry.key: task_of(entry.key) for entry in batch if entry.written <= before}
+            wanted = tuple({task_id for task_id in keys.values() if task_id is not None})
+            open_tasks = (numbered(tasks.c.task_id, wanted), tasks.c.status.in_(UNFINISHED))
+            rows = await self._database.fetch(select(tasks.c.task_id).where(*open_tasks)) if wanted else []
+            kept = {None, *(row.task_id for row in rows)}
+            for key in (key for key, task_id in keys.items() if task_id not in kept):
+                await self._blobs.delete(key)
+                removed += 1
+        return removed
+
     async def prune_changes(self, batches: int = 100) -> int:
         """Delete notes that are older than the age, and raise the floor before: who is below it starts anew.
 
@@ -101,6 +133,9 @@ class Sweeper:
     async def _known(self, kind: Kind, ids: list[UUID]) -> set[UUID]:
         if not ids:
             return set()
+        if isinstance(kind, TaskBlobs):
+            rows = await self._database.fetch(select(tasks.c.result_id).where(among(tasks.c.result_id, ids)))
+            return {row[0] for row in rows}
         if isinstance(kind, SampleType):
             column, table_kind = samples.c.sample_id, samples.c.sample_type
         else:

@@ -49,6 +49,12 @@ class BlobTaskFiles:
         return f"{self._folder}/{name}"
 
 
+def task_of(key: str) -> int | None:
+    """The task that a file is of; None where somebody else put it there."""
+    number = key.removeprefix(f"{FILES}/").split("/")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else None
+
+
 async def files_of(blobs: BlobStore, task_id: int) -> AsyncIterator[list[str]]:
     """The keys of a task's files, in batches."""
     async for batch in blobs.entries(f"{FILES}/{task_id}"):

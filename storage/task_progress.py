@@ -28,16 +28,18 @@ ADD_PARTS: Final = text("""
 #: Whatever a task waits for has a job from the very transaction that made it wait. This finds what nobody should ever
 #: see: jobs that were deleted by hand, or a queue that was restored from an older backup than the tasks.
 ORPHANS: Final = text(f"""
-    SELECT task_id FROM tasks WHERE status IN (0, 1, 4) AND last_update_time < now() - interval '30 seconds' AND CASE
-        WHEN status = 1 AND parts_all > 0 THEN EXISTS (
-            SELECT FROM subtasks WHERE subtasks.task_id = tasks.task_id AND subtasks.status IN (0, 1) AND NOT EXISTS (
+    SELECT task.task_id FROM tasks AS task
+    WHERE task.status IN (0, 1, 4) AND task.last_update_time < now() - interval '30 seconds' AND CASE
+        WHEN task.status = 1 AND task.parts_all > 0 THEN EXISTS (
+            SELECT FROM subtasks AS part
+            WHERE part.task_id = task.task_id AND part.status IN (0, 1) AND NOT EXISTS (
                 SELECT FROM procrastinate_jobs AS job WHERE job.status IN ('todo', 'doing')
-                AND job.lock = 'task ' || subtasks.task_id || ' part ' || number
+                AND job.lock = 'task ' || part.task_id || ' part ' || part.number
             )
         )
         ELSE NOT EXISTS (
             SELECT FROM procrastinate_jobs AS job WHERE job.status IN ('todo', 'doing')
-            AND job.lock = 'task ' || task_id || ' ' || CASE status WHEN 4 THEN '{COLLECT}' ELSE '{PLAN}' END
+            AND job.lock = 'task ' || task.task_id || CASE task.status WHEN 4 THEN ' {COLLECT}' ELSE ' {PLAN}' END
         )
     END
     LIMIT 1000
@@ -145,6 +147,7 @@ class PostgresTaskProgress:
                 values = {
                     "status": TaskStatus.DONE.value,
                     "end_time": func.now(),
+                    "content": task_rows.without_secrets(tasks.c.content),
                     "result_id": result_id,
                     "result_type": collected.result.content_type,
                     "result_name": collected.result.filename,
@@ -162,12 +165,14 @@ class PostgresTaskProgress:
             if row is None or row.status not in task_rows.UNFINISHED:
                 return
             await task_rows.insert_failures(connection, row, list(failures))
-            await _change(connection, task_id, {"status": TaskStatus.FAILED.value, "end_time": func.now()})
+            content = task_rows.without_secrets(tasks.c.content)
+            ended = {"status": TaskStatus.FAILED.value, "end_time": func.now(), "content": content}
+            await _change(connection, task_id, ended)
             failed, cancelled = TaskStatus.FAILED.value, TaskStatus.CANCELLED.value
             status = case((subtasks.c.number == number, failed), else_=cancelled) if number is not None else cancelled
-            ended = {"status": status, "last_update_time": func.now(), "end_time": func.now()}
+            part_ended = {"status": status, "last_update_time": func.now(), "end_time": func.now()}
             open_parts = (subtasks.c.task_id == task_id, subtasks.c.status.in_(task_rows.UNFINISHED))
-            await connection.execute(update(subtasks).where(*open_parts).values(ended))
+            await connection.execute(update(subtasks).where(*open_parts).values(part_ended))
             await defer_tidy(connection, task_id)
 
     async def stumble(self, task_id: int, number: int | None) -> int:

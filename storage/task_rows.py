@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, any_, func, insert, literal
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Text, any_, func, insert, literal
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from server.domain.access import Scope
@@ -73,6 +74,17 @@ def failure_conditions(scope: Scope, where: FailureFilter) -> list[ColumnElement
 def numbered(column: ColumnElement[int], ids: tuple[int, ...]) -> ColumnElement[bool]:
     """The condition that a number is one of many, which travel as one array."""
     return column == any_(literal(list(ids), ARRAY(BigInteger)))
+
+
+def without_secrets(content: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The content of a task that has ended: what opened its sources is needed no more, and is overwritten.
+
+    The members are those that `server.services.task_contents` hides.
+    """
+    for name in ("password", "public_access_key", "secret_access_key"):
+        path = literal(["source", "authorization", name], ARRAY(Text))
+        content = func.jsonb_set(content, path, literal("***", JSONB), False)
+    return content
 
 
 async def insert_task(connection: AsyncConnection, new: NewTask) -> int:

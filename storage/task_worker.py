@@ -121,6 +121,8 @@ class TaskWorker:
                 await step()
             except _TROUBLE as error:
                 log.warning("looking for lost tasks was put off: %s", error)
+            except Exception:
+                log.exception("looking for lost tasks failed")
             await asyncio.sleep(seconds)
 
     async def _take_over(self) -> None:

@@ -80,7 +80,10 @@ class PostgresTaskStore:
             status = TaskStatus(found)
             if not status.ended:
                 ended = {"status": TaskStatus.CANCELLED.value, "last_update_time": func.now(), "end_time": func.now()}
-                await connection.execute(update(tasks).where(tasks.c.task_id == task_id).values(ended))
+                content = task_rows.without_secrets(tasks.c.content)
+                await connection.execute(
+                    update(tasks).where(tasks.c.task_id == task_id).values(content=content, **ended)
+                )
                 open_parts = (subtasks.c.task_id == task_id, subtasks.c.status.in_(task_rows.UNFINISHED))
                 await connection.execute(update(subtasks).where(*open_parts).values(ended))
                 await defer_tidy(connection, task_id)

@@ -12,7 +12,17 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.task_contents import Content
 from server.domain.task_progress import failure_of
-from server.domain.tasks import Collected, Kind, Subtask, Task, TaskFailure, TaskStatus, TaskStopped, TaskType
+from server.domain.tasks import (
+    Collected,
+    Kind,
+    Subtask,
+    Task,
+    TaskFailure,
+    TaskFiles,
+    TaskStatus,
+    TaskStopped,
+    TaskType,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 OURS = UUID(int=1)
@@ -39,7 +49,7 @@ class MemoryContext:
     """One step of a task."""
 
     task: Task
-    files: MemoryFiles
+    files: TaskFiles
     reported: list[TaskFailure] = field(default_factory=list)
     cancelled: bool = False
 
@@ -89,24 +99,37 @@ def a_task(task_type: TaskType, task_id: int = 7, account_id: UUID = OURS, **fie
 
 @dataclass
 class Run:
-    """A task that is run: its parts, and how often each step is begun until it ends."""
+    """A task that is run. What a step reports is kept with its end, as a worker does."""
 
     kind: Kind
     task: Task
-    files: MemoryFiles = field(default_factory=MemoryFiles)
+    files: TaskFiles = field(default_factory=MemoryFiles)
     errors: list[TaskFailure] = field(default_factory=list)
     parts: list[Subtask] = field(default_factory=list)
-    attempts: int = 0
 
     async def whole(self, times: int = 1) -> Collected:
         """Do each step so many times, as if its end had been lost, and again after each failure that is injected."""
         for _ in range(times):
-            self.parts = await self._step(self._split)
+            await self.split()
         for part in self.parts:
             for _ in range(times):
                 await self._step(lambda context, part=part: self.kind.work(context, part))
-        for _ in range(times):
-            collected = await self._step(lambda context: self.kind.collect(context, self.parts, self.errors))
+        for _ in range(times - 1):
+            unlink(await self.collect())
+        return await self.collect()
+
+    async def split(self) -> None:
+        """The first step alone."""
+        self.parts = await self._step(self._split)
+
+    async def work(self) -> None:
+        """The second step alone."""
+        for part in self.parts:
+            await self._step(lambda context, part=part: self.kind.work(context, part))
+
+    async def collect(self) -> Collected:
+        """The last step alone."""
+        collected: Collected = await self._step(lambda context: self.kind.collect(context, self.parts, self.errors))
         return collected
 
     async def _split(self, context: MemoryContext) -> list[Subtask]:
@@ -120,13 +143,21 @@ class Run:
     async def _step(self, step: Callable[[MemoryContext], Awaitable[Any]]) -> Any:
         while True:
             context = MemoryContext(self.task, self.files)
-            self.attempts += 1
             try:
                 done = await step(context)
             except Interrupted:
                 continue
-            self.errors += [one for one in context.reported if one not in self.errors]
+            new = [
+                one for one in context.reported if (one.code, one.info) not in {(e.code, e.info) for e in self.errors}
+            ]
+            self.errors += new
             return done
+
+
+def unlink(collected: Collected) -> None:
+    """Delete the file of a result, as a worker does."""
+    if collected.result.file is not None:
+        collected.result.file.unlink()
 
 
 class Interrupted(BaseException):

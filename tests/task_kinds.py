@@ -1,7 +1,8 @@
 """A kind of tasks for tests of the queue, and a worker that does it.
 
 Its content says what happens: `parts` parts of `seconds` each, which write into the file `journal` when they begin and
-end; `trouble` are lists of what goes wrong in a part, by its number and one for each time that it is begun.
+end; `trouble` are lists of what goes wrong in a part, by its number and one for each time that it is begun; what goes
+wrong one after another is joined by +.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ class Journaling:
 
     async def work(self, context: TaskContext, part: Subtask) -> None:
         content = context.task.content
+        self._note(content, f"process {os.getpid()} has {part.number}")
         self._note(content, f"begin {part.number}")
         times = sum(line == f"begin {part.number}" for line in lines(Path(str(content["journal"]))))
         troubles = content.get("trouble", {})
         assert isinstance(troubles, dict)
         trouble = troubles.get(str(part.number), [])
         if times <= len(trouble):
-            await self._trouble(context, trouble[times - 1])
+            for one in trouble[times - 1].split("+"):
+                await self._trouble(context, one)
         await asyncio.to_thread(self._compute, context, float(str(content.get("seconds", 0))))
         await context.files.write(f"found-{part.number}.json", json.dumps(part.number).encode())
         self._note(content, f"end {part.number}")

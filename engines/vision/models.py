@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from engines.packs.describing import chosen_version
 from engines.packs.errors import PackDamaged
 from engines.packs.manifest import Task
 from engines.packs.pack import Pack
@@ -170,7 +171,7 @@ def assemble(installed: Sequence[Pack], runtime: Runtime, settings: Engine) -> M
         landmarks5=needed(Task.LANDMARKS5, adapters.LANDMARKS),
         landmarks68=needed(Task.LANDMARKS68, adapters.LANDMARKS) if settings.landmarks68 else None,
         describers=describers,
-        descriptor_version=_chosen(installed, describers, settings),
+        descriptor_version=chosen_version(installed, settings),
         face_score=one(Task.FACE_SCORE, adapters.FACE_SCORES),
         emotions=one(Task.EMOTIONS, adapters.EMOTIONS),
         mask=one(Task.MASK, adapters.MASKS),
@@ -207,20 +208,3 @@ def _describers(installed: Sequence[Pack], networks: Networks) -> dict[int, Desc
             if loading.version not in found:
                 found[loading.version] = adapters.make(adapters.FACE_DESCRIBERS, loading)
     return found
-
-
-def _chosen(installed: Sequence[Pack], describers: Mapping[int, Describer], settings: Engine) -> int:
-    """The version that is made where none is named."""
-    wanted = settings.descriptor_version
-    if wanted:
-        if wanted not in describers:
-            known = ", ".join(map(str, describers)) or "none"
-            raise PackDamaged(f"descriptor version {wanted} is wanted, and the packs make {known}")
-        return wanted
-    models = [model for pack in installed for model in pack.models(Task.FACE_DESCRIPTOR)]
-    if settings.flip_averaging:
-        models = [model for model in models if model.options.get("flip")] or models
-    if not models:
-        names = ", ".join(pack.manifest.name for pack in installed)
-        raise PackDamaged(f"none of the packs {names} has a model for {Task.FACE_DESCRIPTOR.value}")
-    return models[0].version or 0

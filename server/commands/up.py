@@ -114,7 +114,13 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         )
         for number, port in enumerate(ports, 1)
     ]
-    worker = Program(name="worker", argv=(luna, "worker"), env=environment, depends_on=(servers[0].name,))
+    worker = Program(
+        name="worker",
+        argv=(luna, "worker"),
+        env=environment,
+        stop_seconds=settings.tasks.drain_seconds + 5,
+        depends_on=(servers[0].name,),
+    )
     files = edge.render(
         settings, SERVICES.values(), ports, settings.data / "envoy", images=_places(settings), sockets=sockets
     )

@@ -77,6 +77,7 @@ async def _keep_up(sweeper: Sweeper, tokens: TokenRegistry, age: timedelta) -> N
     try:
         await tokens.rotate(age)
         await sweeper.sweep_blobs()
+        await sweeper.sweep_task_files()
         await sweeper.prune_changes()
     except LunaError as error:
         log.warning("upkeep was put off: %s", error)

@@ -27,7 +27,6 @@ from server.errors import (
     BadBody,
     BadQuery,
     InvalidInput,
-    ListsNotFound,
     NoClusters,
     NoTaskResult,
     NoTaskResultYet,
@@ -65,9 +64,9 @@ class TaskRegistry:
         """See that a content, which stands at a path, can be worked on as far as that can be known now.
 
         Raises:
-            BadBody: its parts do not fit together; the error names the field.
-            ListsNotFound, HandlerNotFound, LambdaOff, TaskNotFound, TaskNotReportable, NoClusters: what it names is
-                not there, or not as it would have to be.
+            BadBody: its parts do not fit together, or there is no such list; the error names the field.
+            ListsNotFound, HandlerNotFound, LambdaOff, TaskNotFound, TaskNotReportable, NoClusters: what else it names,
+                policies included, is not there, or not as it would have to be.
         """
         match content:
             case Clustering():
@@ -80,7 +79,7 @@ class TaskRegistry:
                 faces = isinstance(content.objects, FaceSelection)
                 _check_columns(content.columns, FACE_EXPORT_COLUMNS if faces else EVENT_EXPORT_COLUMNS, path)
             case Link():
-                await self._check_link(principal, content)
+                await self._check_link(principal, content, path)
             case Estimation():
                 await self._check_estimation(principal, content, path)
             case _:
@@ -168,11 +167,12 @@ class TaskRegistry:
         faces = task.content.get("objects_type") == "faces"
         _check_columns(content.columns, FACE_COLUMNS if faces else EVENT_COLUMNS, path)
 
-    async def _check_link(self, principal: Principal, content: Link) -> None:
+    async def _check_link(self, principal: Principal, content: Link, path: str) -> None:
         if content.create:
             return
         if not await self._lists.count(principal.writes, ListFilter(list_ids=(content.list_id,))):
-            raise ListsNotFound(list_id=content.list_id)
+            # the reference document answers 400 here, not the 404 of a list in a path
+            raise BadBody(field=f"{path}.list_id", message=f"list '{content.list_id}' not found")
 
     async def _check_estimation(self, principal: Principal, content: Estimation, path: str) -> None:
         check_source(content.source, path)

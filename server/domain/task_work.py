@@ -136,9 +136,9 @@ class TaskWork:
         task = await self._progress.task(task_id)
         if task is None or task.parts_all or task.status not in {TaskStatus.WAITING, TaskStatus.IN_PROGRESS}:
             return
-        await self._progress.begin(task_id)
 
         async def split(kind: Kind, step: Step) -> None:
+            await self._progress.begin(task_id)
             parts = await kind.split(step)
             step.check()
             await self._progress.planned(task_id, parts, step.reported)
@@ -150,9 +150,9 @@ class TaskWork:
         task, part = await self._progress.task(task_id), await self._progress.part(task_id, number)
         if task is None or part is None or task.status is not TaskStatus.IN_PROGRESS or part.status.ended:
             return
-        await self._progress.begin_part(task_id, number)
 
         async def work(kind: Kind, step: Step) -> None:
+            await self._progress.begin_part(task_id, number)
             await kind.work(step, part)
             step.check()
             await self._progress.finish_part(task_id, number, step.reported)

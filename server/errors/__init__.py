@@ -8,7 +8,7 @@
     │   │                        BadStreamsVersion, RequestTooLarge (413 RESOURCE_EXHAUSTED)
     │   ├── images               BadContentType, BadPartType, BoxesForSamples, RepeatedBoxes, SeveralBoxes, BadBase64,
     │   │                        NotAnImage, ImageTooLarge, WrongSampleSize, DownloadFailed, MultipleFaces,
-    │   │                        TooManyFaces, NothingToExtract
+    │   │                        TooManyFaces, NothingToExtract, OriginNotRemoved
     │   ├── descriptors          WrongDescriptorLength, UnknownDescriptorVersion, NoDescriptorInXpk, BadSdkDescriptor,
     │   │                        NoReferenceDescriptor, DescriptorNotDecrypted
     │   ├── matching             MatchVersionMismatch, MixedDescriptorVersions, BadMatchReference,
@@ -42,7 +42,7 @@
     ├── NotFound                 404  NOT_FOUND
     │   ├── requests             PathNotFound
     │   ├── access               AccountNotFound, TokenNotFound
-    │   ├── stores               SampleNotFound, ImageNotFound, ObjectNotFound
+    │   ├── stores               SampleNotFound, NoStoredSample, ImageNotFound, ObjectNotFound
     │   ├── faces                FaceNotFound, FacesNotFound, ListNotFound, ListsNotFound, AttributeNotFound,
     │   │                        FaceHasNoAttributes, ExternalIdNotFound
     │   ├── descriptors          DescriptorNotFound, BodyDescriptorNotFound

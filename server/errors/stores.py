@@ -11,6 +11,12 @@ class SampleNotFound(NotFound):
     code = 13003
 
 
+class NoStoredSample(NotFound):
+    """Object with id '{id}' has no stored sample"""
+
+    code = 13003
+
+
 class ImageNotFound(NotFound):
     """Image with id '{image_id}' not found"""
 

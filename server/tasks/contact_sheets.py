@@ -15,8 +15,8 @@ from server.tasks.objects import ObjectReader, Picture, kept_pictures
 from server.tasks.pages import data_uri, page
 
 MOST_CLUSTERS: Final = 50
-MOST_MEMBERS: Final = 12
-"""Clusters on a page, and members of each; a thumbnail has some three thousand bytes, so a page has two million."""
+MOST_MEMBERS: Final = 10
+"""Clusters on a page, and members of each: a thumbnail has some three thousand bytes, a page less than two million."""
 SIZE: Final = 96
 """Pixels of a thumbnail's longer side."""
 AT_ONCE: Final = 8

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,7 @@ class Plan:
     """What a part deletes: what was there when it was noted. `links` find what else uses samples and images."""
 
     ids: tuple[UUID, ...]
-    links: Links = Links()
+    links: Links = field(default_factory=Links)
     faces: tuple[UUID, ...] = ()
     bodies: tuple[UUID, ...] = ()
     images: tuple[UUID, ...] = ()
@@ -172,7 +172,7 @@ class GarbageCollection:
         return tuple(sorted(ids - await self._samples.missing(scope, sample_type, ids)))
 
     async def _clear(self, context: TaskContext, plan: Plan) -> dict[str, int]:
-        """Delete what nothing uses any more. The objects are gone by now, those of parts beside this one perhaps too."""
+        """Delete what nothing uses any more, now that the objects are gone, and those of other parts perhaps too."""
         scope = context.scope
         if not any((plan.faces, plan.bodies, plan.images, plan.addresses)):
             return {}

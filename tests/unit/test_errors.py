@@ -29,7 +29,7 @@ EXCEPTIONS = {
 
 ELSEWHERE = {
     11058: {"desc": "Object not found", "http_status": 404},
-    **dict.fromkeys((28010, 28015, 28016, 28022), {"desc": "Bad/incomplete input data", "http_status": 400}),
+    **{code: {"desc": "Bad/incomplete input data", "http_status": 400} for code in (28010, 28015, 28016, 28022)},
 }
 """Codes that the catalogue lacks and the workflows name, with the desc and the status of their like."""
 

@@ -455,6 +455,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The work was begun {count} times and never ended. LUNA code 1, HTTP 500."""
     ERROR_REASON_TASK_KIND_UNKNOWN: _ErrorReason.ValueType  # 212
     """No worker knows tasks of kind {task_type}. LUNA code 1, HTTP 500."""
+    ERROR_REASON_ORIGIN_NOT_REMOVED: _ErrorReason.ValueType  # 220
+    """Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
+    ERROR_REASON_NO_STORED_SAMPLE: _ErrorReason.ValueType  # 221
+    """Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -884,6 +888,10 @@ ERROR_REASON_TASK_BEGUN_TOO_OFTEN: ErrorReason.ValueType  # 211
 """The work was begun {count} times and never ended. LUNA code 1, HTTP 500."""
 ERROR_REASON_TASK_KIND_UNKNOWN: ErrorReason.ValueType  # 212
 """No worker knows tasks of kind {task_type}. LUNA code 1, HTTP 500."""
+ERROR_REASON_ORIGIN_NOT_REMOVED: ErrorReason.ValueType  # 220
+"""Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
+ERROR_REASON_NO_STORED_SAMPLE: ErrorReason.ValueType  # 221
+"""Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -165,7 +165,7 @@ class TasksServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateLinkerTask(self, request, context):
-        """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND.
+        """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class TasksStub:
     CreateExporterTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateExporterTaskRequest, _tasks_pb2.CreateTaskResponse]
     """Export faces or events as CSV, with pictures where asked for."""
     CreateLinkerTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateLinkerTaskRequest, _tasks_pb2.CreateTaskResponse]
-    """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+    """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
     CreateGcTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateGcTaskRequest, _tasks_pb2.CreateTaskResponse]
     """Delete faces, events or descriptors."""
     CreateCrossMatchTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CreateCrossMatchTaskRequest, _tasks_pb2.CreateTaskResponse]
@@ -98,7 +98,7 @@ class TasksAsyncStub(TasksStub):
     CreateExporterTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateExporterTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
     """Export faces or events as CSV, with pictures where asked for."""
     CreateLinkerTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateLinkerTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
-    """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+    """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
     CreateGcTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateGcTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
     """Delete faces, events or descriptors."""
     CreateCrossMatchTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CreateCrossMatchTaskRequest, _tasks_pb2.CreateTaskResponse]  # type: ignore[assignment]
@@ -173,7 +173,7 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CreateLinkerTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CreateTaskResponse, _abc.Awaitable[_tasks_pb2.CreateTaskResponse]]:
-        """Put faces, or faces that are made of events, into a list. Errors: LISTS_NOT_FOUND."""
+        """Put faces, or faces that are made of events, into a list. Errors: BAD_BODY (there is no such list)."""
 
     @_abc_1.abstractmethod
     def CreateGcTask(

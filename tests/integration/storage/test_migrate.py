@@ -130,4 +130,4 @@ async def test_vectors_are_stored_without_compression_and_changes_without_a_log(
     )
     assert rows[0][0] == b"e"
     unlogged = await database.fetch(text("SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"))
-    assert {row.relname for row in unlogged} == {"index_changes", "index_floor", "event_changes"}
+    assert {row.relname for row in unlogged} == {"event_changes", "index_changes", "index_floor"}

@@ -21,6 +21,7 @@ from server.domain.access import Scope
 from server.domain.tasks import NewTask, Task, TaskStatus, TaskType
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.task_files import BlobTaskFiles
 from storage.tasks import PostgresTaskStore
 from tests.servers import database, database_url, postgres
 
@@ -45,6 +46,16 @@ class Workers:
             )
         self.processes.append(process)
         return process
+
+    async def up(self, count: int = 1, **options: str) -> list[subprocess.Popen[bytes]]:
+        """Workers that are ready for tasks."""
+        started = [self.start(**options) for _ in range(count)]
+        end = time.monotonic() + 60
+        while self.logs().count("INFO server.commands.worker: working") < len(self.processes):
+            assert time.monotonic() < end, self.logs()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # until it listens
+        return started
 
     def logs(self) -> str:
         return "\n".join(one.read_text() for one in sorted(self.folder.glob("worker-*.log")))
@@ -97,6 +108,11 @@ class Tasks:
     async def create(self, parts: int, **content: object) -> int:
         new = NewTask(self.account_id, TaskType.LINKER, {"parts": parts, "journal": str(self.journal), **content})
         return await self.store.create(new)
+
+    async def files(self, task_id: int) -> None:
+        """What the parts of a task of two would have left."""
+        for number in range(2):
+            await BlobTaskFiles(self.blobs, task_id).write(f"found-{number}.json", str(number).encode())
 
     async def get(self, task_id: int) -> Task:
         task = await self.store.get(self.scope, task_id)
