@@ -76,6 +76,34 @@ async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Defa
         await engine.close()
 
 
+class EngineOnDemand:
+    """One engine for all that a process does now and then, started when it is first needed.
+
+    Args:
+        settings: all settings of the process.
+        closing: closes the engine, with the process.
+    """
+
+    def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
+        self._settings = settings
+        self._closing = closing
+        self._turn = asyncio.Lock()
+        self._engine: DefaultEngine | RemoteEngine | None = None
+
+    async def get(self) -> DefaultEngine | RemoteEngine:
+        """The engine, started.
+
+        Raises:
+            PackMissing, PackDamaged, EngineUnreachable: as for `engine_of`.
+        """
+        async with self._turn:
+            if self._engine is None:
+                async with AsyncExitStack() as stack:
+                    self._engine = await stack.enter_async_context(engine_of(self._settings, Metrics()))
+                    self._closing.push_async_callback(stack.pop_all().aclose)
+            return self._engine
+
+
 class EngineApplication:
     """One engine process."""
 

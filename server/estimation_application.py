@@ -1,4 +1,4 @@
-"""The composition root of the estimator: engine and indexes of its own, built when its first task comes."""
+"""The composition root of the estimator: indexes of its own, built when its first task comes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from server.domain.liveness import LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.task_contents import ContentForm
 from server.domain.tasks import Collected, Kind, Subtask, TaskContext, TaskFailure, TaskType
-from server.engine_application import engine_of
-from server.metrics import Metrics
+from server.engine_application import EngineOnDemand
 from server.services.event_answers import JsonAnswers
 from server.services.policies import ProtoPolicyForm
 from server.settings import Settings
@@ -54,6 +53,7 @@ class EstimatorOnDemand:
         trail: the audit trail.
         contents: what reads the content of a task.
         closing: closes what was built, with the worker.
+        engine: of the worker.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class EstimatorOnDemand:
         trail: PostgresAuditTrail,
         contents: ContentForm,
         closing: AsyncExitStack,
+        engine: EngineOnDemand,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -71,6 +72,7 @@ class EstimatorOnDemand:
         self._trail = trail
         self._contents = contents
         self._closing = closing
+        self._engine = engine
         self._turn = asyncio.Lock()
         self._built: Kind | None = None
 
@@ -105,7 +107,7 @@ class EstimatorOnDemand:
         stack.push_async_callback(client.aclose)
         fetcher = HttpFetcher(settings.fetch)
         stack.push_async_callback(fetcher.close)
-        engine = await stack.enter_async_context(engine_of(settings, Metrics()))
+        engine = await self._engine.get()
         index = FollowingIndex(PostgresFaceFeed(database))
         stack.push_async_callback(index.close)
         await index.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
@@ -11,8 +10,7 @@ from server.application import address
 from server.domain.extraction import Extraction
 from server.domain.task_contents import ContentForm
 from server.domain.tasks import Collected, Kind, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
-from server.engine_application import engine_of
-from server.metrics import Metrics
+from server.engine_application import EngineOnDemand
 from server.settings import Settings
 from server.tasks.additional_extraction import AdditionalExtraction
 from server.tasks.contact_sheets import ContactSheets
@@ -21,6 +19,7 @@ from server.tasks.garbage_collection import GarbageCollection
 from server.tasks.linker import Linker
 from server.tasks.objects import ObjectReader
 from server.tasks.reporter import Reporter
+from server.tasks.sample_descriptors import SampleDescriptors
 from storage import redis
 from storage.attributes import RedisAttributeStore
 from storage.audit import AuditedAttributes, PostgresAuditTrail
@@ -45,6 +44,7 @@ def population_kinds(
     trail: PostgresAuditTrail,
     contents: ContentForm,
     closing: AsyncExitStack,
+    engine: EngineOnDemand,
 ) -> list[Kind]:
     """Exporter, reporter, linker, garbage collection and additional extraction.
 
@@ -55,7 +55,8 @@ def population_kinds(
         blobs: where bytes are kept.
         trail: the audit trail.
         contents: what reads the content of a task.
-        closing: closes, with the worker, what additional extraction has opened.
+        closing: closes, with the worker, what was opened here.
+        engine: of the worker.
     """
     size = defaults.part_size
     populations, samples = PostgresPopulations(database), PostgresSampleStore(database, blobs)
@@ -85,7 +86,7 @@ def population_kinds(
             HttpOrigins(settings.fetch),
             size,
         ),
-        AdditionalExtractionOnDemand(settings, database, samples, attributes, contents, closing, size),
+        AdditionalExtractionOnDemand(database, samples, attributes, contents, engine, size),
     ]
 
 
@@ -99,23 +100,19 @@ class AdditionalExtractionOnDemand:
 
     def __init__(
         self,
-        settings: Settings,
         database: Database,
         samples: PostgresSampleStore,
         attributes: AuditedAttributes,
         contents: ContentForm,
-        closing: AsyncExitStack,
+        engine: EngineOnDemand,
         part_size: int,
     ) -> None:
-        self._settings = settings
         self._database = database
         self._samples = samples
         self._attributes = attributes
         self._contents = contents
-        self._closing = closing
+        self._engine = engine
         self._part_size = part_size
-        self._turn = asyncio.Lock()
-        self._built: AdditionalExtraction | None = None
 
     async def split(self, context: TaskContext) -> Sequence[Mapping[str, object]]:
         """See `AdditionalExtraction.split`."""
@@ -130,15 +127,11 @@ class AdditionalExtractionOnDemand:
         return await (await self._kind()).collect(context, parts, errors)
 
     async def _kind(self) -> AdditionalExtraction:
-        async with self._turn:
-            if self._built is None:
-                engine = await self._closing.enter_async_context(engine_of(self._settings, Metrics()))
-                self._built = AdditionalExtraction(
-                    self._contents,
-                    PostgresPopulations(self._database),
-                    PostgresDescribed(self._database),
-                    Extraction(engine, self._samples, self._attributes),
-                    engine,
-                    self._part_size,
-                )
-            return self._built
+        engine = await self._engine.get()
+        return AdditionalExtraction(
+            self._contents,
+            PostgresPopulations(self._database),
+            PostgresDescribed(self._database),
+            SampleDescriptors(Extraction(engine, self._samples, self._attributes), engine, self._samples),
+            self._part_size,
+        )

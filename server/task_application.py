@@ -12,6 +12,7 @@ from server.domain.liveness import LivenessThresholds
 from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
 from server.domain.tasks import Kind, Kinds, TaskSettings
+from server.engine_application import EngineOnDemand
 from server.estimation_application import EstimatorOnDemand
 from server.number_application import number_kinds
 from server.population_application import population_kinds
@@ -53,9 +54,10 @@ MakeKinds: TypeAlias = Callable[[Parts], Sequence[Kind]]
 def kinds(parts: Parts) -> list[Kind]:
     """Every kind of tasks that workers do: one line for each."""
     shared = (parts.settings, parts.database, parts.blobs, parts.trail, parts.contents, parts.closing)
+    engine = EngineOnDemand(parts.settings, parts.closing)
     return [
-        EstimatorOnDemand(*shared),
-        *population_kinds(parts.settings, parts.defaults, *shared[1:]),
+        EstimatorOnDemand(*shared, engine),
+        *population_kinds(parts.settings, parts.defaults, *shared[1:], engine),
         *number_kinds(parts.settings, parts.defaults, parts.database, parts.contents, parts.closing),
     ]
 

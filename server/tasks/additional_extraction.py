@@ -10,31 +10,32 @@ from uuid import UUID
 
 from server.domain.access import Scope
 from server.domain.descriptors import Descriptor
-from server.domain.engine import Engine
 from server.domain.events import EventDescriptor, EventRecord
-from server.domain.extraction import Extraction
 from server.domain.policies import DescriptorKind
 from server.domain.populations import Described, Populations, StoredFace
-from server.domain.task_contents import ContentForm, EventSelection
+from server.domain.task_contents import ContentForm, EventSelection, FaceSelection
 from server.domain.task_contents import Extraction as ExtractionContent
 from server.domain.tasks import Collected, Subtask, TaskContext, TaskFailure, TaskType
 from server.domain.vision import ExtractedDescriptor
 from server.errors import (
+    BadBody,
     Busy,
     DeadlineExceeded,
+    FeatureOff,
     LunaError,
     NoStoredSample,
     Unavailable,
     VersionNotEstimated,
 )
 from server.tasks.results import json_result
+from server.tasks.sample_descriptors import SampleDescriptors, kind_of
 from server.tasks.selections import content_of, ids_of, parts_of, texts
 
 AT_ONCE: Final = 8
 """Objects whose samples are with the engine at the same time."""
 WRITTEN: Final = 64
 """Objects whose descriptors are written in one transaction."""
-_OF_THE_TASK: Final = (Busy, DeadlineExceeded, Unavailable, VersionNotEstimated)
+_OF_THE_TASK: Final = (Busy, DeadlineExceeded, FeatureOff, Unavailable, VersionNotEstimated)
 """Errors that are not those of one object."""
 
 
@@ -45,8 +46,7 @@ class AdditionalExtraction:
         form: reads contents.
         populations: selects and reads objects.
         described: knows and writes descriptors.
-        extraction: extracts from samples.
-        engine: makes one descriptor of those of several samples.
+        descriptors: extracts from samples.
         part_size: objects of a part.
     """
 
@@ -57,20 +57,24 @@ class AdditionalExtraction:
         form: ContentForm,
         populations: Populations,
         described: Described,
-        extraction: Extraction,
-        engine: Engine,
+        descriptors: SampleDescriptors,
         part_size: int,
     ) -> None:
         self._form = form
         self._populations = populations
         self._described = described
-        self._extraction = extraction
-        self._engine = engine
+        self._descriptors = descriptors
         self._part_size = part_size
 
     async def split(self, context: TaskContext) -> Sequence[Mapping[str, object]]:
-        """Parts of ids."""
+        """Parts of ids.
+
+        Raises:
+            BadBody: the version is one of bodies, which faces have none of.
+        """
         content = content_of(self._form, context.task, ExtractionContent)
+        if isinstance(content.objects, FaceSelection) and kind_of(content.version) is DescriptorKind.BODY:
+            raise BadBody(field="content.descriptor_version", message=f"{content.version} is a version of bodies")
         return await parts_of(self._populations, context, content.objects, self._part_size)
 
     async def work(self, context: TaskContext, part: Subtask) -> None:
@@ -121,12 +125,13 @@ class AdditionalExtraction:
         """Extract and write the descriptors of some objects; how many."""
         if isinstance(content.objects, EventSelection):
             events = await self._populations.events(context.scope, ids)
-            of_events = {one: _of_event(events[one]) for one in ids if one in events}
+            kind = kind_of(content.version)
+            of_events = {one: _of_event(events[one], kind) for one in ids if one in events}
             made = await self._described_of(context, content, of_events)
             await self._described.describe_events(
                 context.scope,
                 {
-                    event_id: EventDescriptor(DescriptorKind.FACE, Descriptor(one.version, one.data), one.score)
+                    event_id: EventDescriptor(kind, Descriptor(one.version, one.data), one.score)
                     for event_id, one in made.items()
                 },
             )
@@ -145,9 +150,12 @@ class AdditionalExtraction:
 
         async def extract(object_id: UUID) -> ExtractedDescriptor | None:
             async with free:
-                context.check()
                 try:
-                    return await self._of_samples(context.scope, samples[object_id], content.version, object_id)
+                    if not samples[object_id]:
+                        raise NoStoredSample(id=object_id)
+                    return await self._descriptors.extract(
+                        context.scope, samples[object_id], content.version, context.check
+                    )
                 except _OF_THE_TASK:
                     raise
                 except LunaError as error:
@@ -163,14 +171,6 @@ class AdditionalExtraction:
             await asyncio.gather(*running, return_exceptions=True)
         return {object_id: one for object_id, one in zip(samples, made, strict=True) if one is not None}
 
-    async def _of_samples(
-        self, scope: Scope, sample_ids: Sequence[UUID], version: int, object_id: UUID
-    ) -> ExtractedDescriptor:
-        if not sample_ids:
-            raise NoStoredSample(id=object_id)
-        found = await self._extraction.again(scope, sample_ids, version)
-        return found[0] if len(found) == 1 else self._engine.aggregate(found)
-
 
 def _of_face(found: StoredFace) -> tuple[UUID, ...]:
     """The samples of a face's attribute, else its avatar."""
@@ -178,6 +178,7 @@ def _of_face(found: StoredFace) -> tuple[UUID, ...]:
     return found.samples or (() if portrait is None else (portrait,))
 
 
-def _of_event(event: EventRecord) -> tuple[UUID, ...]:
-    """The face samples of an event, each once."""
-    return tuple(dict.fromkeys(one.sample_id for one in event.face_detections if one.sample_id is not None))
+def _of_event(event: EventRecord, kind: DescriptorKind) -> tuple[UUID, ...]:
+    """The samples of an event's face or body, each once."""
+    detections = event.body_detections if kind is DescriptorKind.BODY else event.face_detections
+    return tuple(dict.fromkeys(one.sample_id for one in detections if one.sample_id is not None))

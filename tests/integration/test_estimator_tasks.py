@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import time
 import zipfile
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def estimating(folder: Path) -> Iterator[Service]:
     """A service whose worker may read a folder."""
-    with running(TASKS__FOLDERS=str(folder)) as one:
+    with running(TASKS__FOLDERS=str(folder), TASKS__IMAGES_PER_PART="5", TASKS__STALLED_SECONDS="4") as one:
         yield one
 
 
@@ -124,6 +126,41 @@ def test_a_generated_event_looks_as_it_does_where_it_is_asked_for(
     assert result["errors"] == []
     (made,) = result["result"]
     assert shape(made) == shape(direct)
+
+
+def test_every_image_has_its_event_once_although_the_worker_is_killed(
+    estimating: Service, caller: Account, photos: Path, folder: Path
+) -> None:
+    inside = folder / f"many-{caller.account_id}"
+    inside.mkdir()
+    for number in range(30):
+        (inside / f"{number:02}.jpg").write_bytes((photos / "obama.jpg").read_bytes())
+    content = {
+        "source": {"source_type": "network_disk", "path": str(inside)},
+        "handler": {"policies": {"storage_policy": {"face_policy": {"store_face": 1}}}},
+    }
+    task_id = created(estimating, caller, content).json()["task_id"]
+
+    def count(what: str) -> int:
+        answer = requests.get(f"{estimating.rest}/6/{what}?page_size=100", auth=caller.auth, timeout=SECONDS).json()
+        return len(answer[what])
+
+    for enough in (3, 12):
+        end = time.monotonic() + SECONDS
+        while count("events") < enough:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        for pid in estimating.pids("worker"):
+            os.kill(pid, signal.SIGKILL)
+    task = ended(estimating, caller, task_id)
+    assert task["task_status"] == DONE, task
+    url = f"{estimating.rest}/6/tasks/{task_id}/result"
+    result = requests.get(url, auth=caller.auth, timeout=SECONDS).json()
+    assert [one["images"][0]["filename"] for one in result["result"]] == [f"{number:02}.jpg" for number in range(30)]
+    assert result["errors"] == []
+    assert (count("events"), count("faces")) == (30, 30)
+    ids = {event["event_id"] for one in result["result"] for event in one["events"]}
+    assert len(ids) == 30
 
 
 def test_a_folder_that_is_not_allowed_fails_the_task(estimating: Service, caller: Account) -> None:

@@ -12,15 +12,18 @@ from conftest import World
 from server.domain.access import Scope
 from server.domain.events import RecordDetection
 from server.domain.extraction import Extraction
-from server.domain.task_contents import EventSelection, FaceSelection
+from server.domain.policies import DescriptorKind
+from server.domain.samples import SampleType
+from server.domain.task_contents import DescriptorSelection, EventSelection, FaceSelection
 from server.domain.task_contents import Extraction as Content
 from server.domain.tasks import TaskType
-from server.domain.vision import ExtractedDescriptor
-from server.errors import Busy, NotAnImage, VersionNotEstimated
+from server.domain.vision import DetectedPerson, ExtractedDescriptor
+from server.errors import BadBody, Busy, NotAnImage, VersionNotEstimated
 from server.tasks.additional_extraction import AdditionalExtraction
+from server.tasks.sample_descriptors import SampleDescriptors
 from tests.integration.storage.made import NOW, THEIRS, a_face, number
 from tests.integration.storage.made_events import an_event
-from tests.scripted_engine import ScriptedEngine
+from tests.scripted_engine import ScriptedEngine, body
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 
 VERSION = 1002
@@ -29,16 +32,18 @@ VERSION = 1002
 class Describing(ScriptedEngine):
     """Describes samples by their bytes: the first byte is the descriptor's. `b"x"` is no image."""
 
-    described: int = 0
+    full: int = 10_000
+    refused: int = 0
 
     async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         if version != VERSION:
             raise VersionNotEstimated(version=version)
         if b"busy" in samples:
-            raise Busy(message="full", retry_after=1)
+            self.refused += 1
+            if self.refused <= self.full:
+                raise Busy(message="full", retry_after=1)
         if b"x" in samples:
             raise NotAnImage(message="x")
-        self.described += len(samples)
         return [ExtractedDescriptor(version, one[:1] * 256, 0.5) for one in samples]
 
 
@@ -47,7 +52,8 @@ def extracting(world: World, content: Content, engine: Describing | None = None,
     form = FixedForm((TaskType.ADDITIONAL_EXTRACT, content))
     files = MemoryFiles() if world.deaths is None else world.deaths.around(MemoryFiles())
     extraction = Extraction(engine, world.store("samples"), None)  # type: ignore[arg-type]
-    kind = AdditionalExtraction(form, world.store("populations"), world.store("described"), extraction, engine, size)
+    descriptors = SampleDescriptors(extraction, engine, world.store("samples"), busy_seconds=0)
+    kind = AdditionalExtraction(form, world.store("populations"), world.store("described"), descriptors, size)
     return Run(kind, a_task(TaskType.ADDITIONAL_EXTRACT), files)
 
 
@@ -143,6 +149,37 @@ async def test_each_object_is_described_and_counted_once_however_often_workers_d
             assert await vectors(world, value) == {VERSION: ord("a")}
         else:
             assert await event_vector(world, value) == ord("a")
+
+
+async def test_an_engine_that_is_busy_is_waited_for(world: World) -> None:
+    await world.sample(number(801), data=b"busy")
+    await world.face(a_face(1), samples=(number(801),))
+    engine = Describing({})
+    engine.full = 20
+    await extracting(world, Content(FaceSelection(), VERSION), engine).whole()
+    assert await vectors(world, 1) == {1001: 1, VERSION: ord("b")}
+    assert engine.refused == 21
+
+
+async def test_bodies_of_events_get_descriptors_of_their_versions(world: World) -> None:
+    seen = body(9, body_descriptor=ExtractedDescriptor(1101, bytes([9]) * 1536, 0.25))
+    engine = Describing({b"body": [DetectedPerson(body=seen)]})
+    await world.sample(number(801), kind=SampleType.BODIES, data=b"body")
+    detections = (RecordDetection(NOW, sample_id=number(801)),)
+    await world.event(an_event(1, body_detections=detections), an_event(2, face_detections=detections), plain=True)
+    run = extracting(world, Content(EventSelection(), 1101), engine)
+    await run.whole()
+    found = await world.events.descriptor(Scope(None), number(1), 1101)
+    assert found is not None
+    assert found.data == bytes([9]) * 1536
+    assert [one.info for one in run.errors] == [str(number(2))]
+    of_bodies = DescriptorSelection(True, 1101, DescriptorKind.BODY)
+    keys = await world.populations.described_events(Scope(None), of_bodies, None, 10)
+    assert [one.event_id for one in keys] == [number(1)]
+    with pytest.raises(VersionNotEstimated):
+        await extracting(world, Content(EventSelection(), 1912), engine).whole()
+    with pytest.raises(BadBody, match="is a version of bodies"):
+        await extracting(world, Content(FaceSelection(), 1101), engine).whole()
 
 
 async def test_a_face_that_goes_meanwhile_is_no_error(world: World) -> None:
