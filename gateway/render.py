@@ -161,7 +161,7 @@ class Renderer:
             return lambda value: written.get(value) if isinstance(value, int) else None
         if descriptor.type == FieldDescriptor.TYPE_BYTES and not self._binary:
             return lambda value: base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else None
-        if descriptor.type == FieldDescriptor.TYPE_BOOL and (known.rules.flag or known.rules.either):
+        if descriptor.type == FieldDescriptor.TYPE_BOOL and known.rules.flag:
             return lambda value: 1 if value else 0
         return lambda value: value
 

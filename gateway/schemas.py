@@ -193,9 +193,9 @@ def scalar(known: RestField, direction: Direction, *, query: bool = False) -> Sc
         return {"type": "integer", **(_range(known, *INTEGERS[kind]) if limited else {})}
     if kind in FLOATS:
         return {"type": "number", **(_range(known) if limited else {})}
-    if kind == FieldDescriptor.TYPE_BOOL and known.rules.either:
-        return {"enum": [0, 1, False, True]} if limited and not query else {"type": "integer", "enum": [0, 1]}
     if kind == FieldDescriptor.TYPE_BOOL:
+        if not query and known.rules.flag and known.rules.boolean and limited:
+            return {"anyOf": [{"type": "integer", "enum": [0, 1]}, {"type": "boolean"}]}
         return {"type": "integer", "enum": [0, 1]} if query or known.rules.flag else {"type": "boolean"}
     if kind == FieldDescriptor.TYPE_BYTES:
         return {"type": "string", "contentEncoding": "base64"}
@@ -239,7 +239,7 @@ def default_of(known: RestField) -> object:
         return float(text)
     if known.descriptor.type == FieldDescriptor.TYPE_STRING:
         return text
-    if known.descriptor.type == FieldDescriptor.TYPE_BOOL and not (known.rules.flag or known.rules.either):
+    if known.descriptor.type == FieldDescriptor.TYPE_BOOL and not known.rules.flag:
         return text == "1"
     return int(text)
 

@@ -57,19 +57,19 @@ def logarithmic(name: str, low: float) -> Axis:
 def deviate(name: str, low: float, high: float = 0.5) -> Axis:
     """An axis of rates by their normal deviates (Martin et al., The DET curve, Eurospeech 1997)."""
     low = min(low, 0.01)
-    every = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+    every = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
     ticks = tuple((rate, f"{100 * rate:g} %") for rate in every if low <= rate <= high)
     return Axis(name, low, high, ticks, _NORMAL.inv_cdf)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point with a name, which is told beside it where `shown` and otherwise to those who point at it."""
+    """A point: a word or a letter stands beside it, its name is told to those who point at it."""
 
     x: float
     y: float
+    letter: str
     name: str
-    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +145,25 @@ def _tick_y(axis: Axis, value: float, text: str) -> str:
 
 
 def _line(x: Axis, y: Axis, line: Line) -> str:
-    path = "L".join(f"{_x(x, one):.1f} {_y(y, two):.1f}" for one, two in line.points)
-    return f'<path class="{"guess" if line.guess else "curve"}" d="M{path}"/>' if line.points else ""
+    path = "L".join(f"{_x(x, one):.1f} {_y(y, two):.1f}" for one, two in _inside(x, y, line.points))
+    return f'<path class="{"guess" if line.guess else "curve"}" d="M{path}"/>' if path else ""
+
+
+def _inside(x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points between the ends of both axes, and the next one on either side of them."""
+    inside = [x.low <= one <= x.high and y.low <= two <= y.high for one, two in points]
+    near = [False, *inside, False]
+    kept = [point for number, point in enumerate(points) if any(near[number : number + 3])]
+    return kept or list(points)
 
 
 def _mark(x: Axis, y: Axis, mark: Mark) -> str:
     at, height = _x(x, mark.x), _y(y, mark.y)
-    circle = f'<circle class="mark" cx="{at:.1f}" cy="{height:.1f}" r="4.5"><title>{escape(mark.name)}</title></circle>'
-    if not mark.shown:
-        return circle
-    left = at > WIDTH - _RIGHT - 170
-    below = height < HEIGHT / 2
-    place = f'x="{at + (-9 if left else 9):.1f}" y="{height + (18 if below else -9):.1f}"'
-    return f'{circle}<text {place} class="tick{" end" if left else ""}">{escape(mark.name)}</text>'
+    below = height < _TOP + 24
+    return (
+        f'<circle class="mark" cx="{at:.1f}" cy="{height:.1f}" r="4.5"><title>{escape(mark.name)}</title></circle>'
+        f'<text x="{max(at, _LEFT + 16):.1f}" y="{height + (20 if below else -10):.1f}" class="letter">{escape(mark.letter)}</text>'
+    )
 
 
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")

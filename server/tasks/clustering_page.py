@@ -11,7 +11,7 @@ from server.domain.tasks import Task, TaskResult
 from server.tasks.charts import bars
 from server.tasks.pages import page
 
-MOST_SHOWN: Final = 50
+MOST_SHOWN: Final = 20
 """Clusters that the table has."""
 
 
@@ -32,7 +32,9 @@ def clustering_page(task: Task, content: Clustering, clusters: Sequence[Sequence
             ("least similarity", f"{content.threshold:g}"),
         ],
         sizes=bars("Clusters by size", f"{word} in a cluster", _sizes(clusters)),
-        largest=[(number, f"{len(some):,}", some[0]) for number, some in enumerate(clusters[:MOST_SHOWN])],
+        largest=[
+            (number, f"{len(some):,}", some[0]) for number, some in enumerate(clusters[:MOST_SHOWN]) if len(some) > 1
+        ],
     )
 
 

@@ -20,7 +20,7 @@ _STEPS: Final = 60
 
 def roc_page(task: Task, content: Roc, curve: RocCurve, spec: DescriptorSpec) -> TaskResult:
     """The page. `curve.key_points` are told as they are."""
-    points = [("EER", curve.eer), *((f"FPR {point.fpr:g}", point) for point in curve.key_points)]
+    points = _named(content, curve)
     pairs = curve.positives + curve.negatives
     cut = {"limit": content.limit, "ranked": f"{curve.ranked:,}", "pairs": f"{pairs:,}"}
     return page(
@@ -31,16 +31,16 @@ def roc_page(task: Task, content: Roc, curve: RocCurve, spec: DescriptorSpec) ->
         facts=[
             ("area under the curve (AUC)", f"{curve.auc:.6f}"),
             ("equal error rate (EER)", _rate(curve.eer.fpr)),
-            ("find a mate in the first match", _rate(curve.top[0])),
+            ("first matches that are mates", _rate(curve.top[0])),
             ("objects", f"{curve.objects:,}"),
-            ("ordered pairs of one label", f"{curve.positives:,}"),
-            ("ordered pairs of two labels", f"{curve.negatives:,}"),
+            ("pairs of one label", f"{curve.positives:,}"),
+            ("pairs of two labels", f"{curve.negatives:,}"),
         ],
         cut=cut if curve.ranked < pairs else None,
         roc=_roc(curve, points),
         det=_det(curve, points),
         points=[
-            [name, f"{point.fpr:.3g}", f"{point.tpr:.6f}", f"{1 - point.tpr:.6f}", f"{_similarity(point, spec):.6f}"]
+            [name, f"{point.fpr:.4g}", f"{point.tpr:.6f}", f"{1 - point.tpr:.6f}", f"{_similarity(point, spec):.6g}"]
             for name, point in points
         ],
         top=[(number, f"{share:.6f}") for number, share in enumerate(curve.top, 1)],
@@ -59,7 +59,8 @@ def _roc(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> Markup:
 
 def _det(curve: RocCurve, points: Sequence[tuple[str, RocPoint]]) -> Markup:
     x = deviate("false positive rate (FPR)", 1 / max(curve.negatives, 10))
-    y = deviate("false negative rate (FNR)", 1 / max(curve.positives, 10))
+    high = 0.97 if any(point.tpr < 0.5 for _, point in points) else 0.5
+    y = deviate("false negative rate (FNR)", 1 / max(curve.positives, 10), high)
     measured, cut = _parts(curve)
     missed = [(fpr, 1 - tpr) for fpr, tpr in cut]
     lines = [Line([(point.fpr, 1 - point.tpr) for point in measured]), Line(missed, guess=True)]
@@ -78,9 +79,22 @@ def _parts(curve: RocCurve) -> tuple[Sequence[RocPoint], list[tuple[float, float
     ]
 
 
+def _named(content: Roc, curve: RocCurve) -> list[tuple[str, RocPoint]]:
+    """The operating points by name: EER, and letters. Rates that nobody asked for are left out where pairs were cut."""
+    measured, cut = _parts(curve)
+    end = measured[-1].fpr if cut else 1.0
+    told = [point for point in curve.key_points if content.fprs or point.fpr <= end]
+    return [("EER", curve.eer), *((_letter(number), point) for number, point in enumerate(told))]
+
+
+def _letter(number: int) -> str:
+    """A to Z, A1 to Z1, and so on."""
+    return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
 def _marks(points: Sequence[tuple[str, RocPoint]], height: Callable[[RocPoint], float]) -> list[Mark]:
     return [
-        Mark(point.fpr, height(point), f"{name}: {_rate(point.fpr) if name == 'EER' else f'TPR {point.tpr:.4f}'}", True)
+        Mark(point.fpr, height(point), name, f"{name}: FPR {point.fpr:.4g}, TPR {point.tpr:.4f}")
         for name, point in points
     ]
 

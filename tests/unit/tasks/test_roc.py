@@ -166,6 +166,7 @@ async def test_the_page_of_a_roc_task_is_one_file_with_both_curves_and_the_numbe
     assert "&lt;b&gt;Cameras &amp; doors&lt;/b&gt;" in text
     assert text.count("<svg ") == 2
     assert "src=" not in text
+    assert "<script" not in text
     assert "href=" not in text
     result = json.loads(collected.result.data)["result"]
     assert f"{result['AUC']:.6f}" in text
