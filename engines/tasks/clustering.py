@@ -51,6 +51,7 @@ class ComponentClusterer:
         objects = Packed.read(packed)
         components = Components(objects.size)
         edges: list[Edges] = []
+        waiting = 0
         for number in blocks:
             start, stop = _rows(number, objects.size)
             block = Block(objects, start, stop)
@@ -59,10 +60,14 @@ class ComponentClusterer:
                 begin, end = _rows(other, objects.size)
                 if components.together(slice(start, stop), slice(begin, end)):
                     continue
-                edges.append(_connected(components, objects, block, (start, begin, end), least_cosine))
-                if sum(len(rows) for rows, _ in edges) > _MOST_EDGES:
+                found = _connected(components, objects, block, (start, begin, end), least_cosine)
+                edges.append(found)
+                waiting += len(found[0])
+                if waiting > _MOST_EDGES:
                     _join(components, edges)
+                    waiting = 0
             _join(components, edges)
+            waiting = 0
         file = io.BytesIO()
         np.save(file, components.root, allow_pickle=False)
         return file.getvalue()
