@@ -102,7 +102,7 @@ class Binder:
         if descriptor.type in FLOATS:
             return _number(refuse)
         if descriptor.type == FieldDescriptor.TYPE_BOOL:
-            return _flag(refuse) if known.rules.flag else _boolean(refuse)
+            return _flag(refuse, also=known.rules.boolean) if known.rules.flag else _boolean(refuse)
         if descriptor.type == FieldDescriptor.TYPE_ENUM:
             return _enum(known, refuse)
         if descriptor.type == FieldDescriptor.TYPE_BYTES:
@@ -349,8 +349,12 @@ def _boolean(refuse: Refusal) -> Convert:
     return convert
 
 
-def _flag(refuse: Refusal) -> Convert:
+def _flag(refuse: Refusal, *, also: bool) -> Convert:
+    """0 and 1; true and false also where the field says so."""
+
     def convert(value: object, path: str) -> object:
+        if also and isinstance(value, bool):
+            return value
         if isinstance(value, bool) or not isinstance(value, int) or value not in {0, 1}:
             raise refuse.form(path, "0 or 1 expected")
         return value == 1

@@ -194,6 +194,8 @@ def scalar(known: RestField, direction: Direction, *, query: bool = False) -> Sc
     if kind in FLOATS:
         return {"type": "number", **(_range(known) if limited else {})}
     if kind == FieldDescriptor.TYPE_BOOL:
+        if not query and known.rules.flag and known.rules.boolean and limited:
+            return {"anyOf": [{"type": "integer", "enum": [0, 1]}, {"type": "boolean"}]}
         return {"type": "integer", "enum": [0, 1]} if query or known.rules.flag else {"type": "boolean"}
     if kind == FieldDescriptor.TYPE_BYTES:
         return {"type": "string", "contentEncoding": "base64"}

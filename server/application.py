@@ -55,6 +55,7 @@ from server.domain.matching import Matching
 from server.domain.passwords import Passwords
 from server.domain.people import People
 from server.domain.registry import AccountRegistry
+from server.domain.schedules import ScheduleRegistry
 from server.domain.sdk import Sdk
 from server.domain.subscriptions import Subscriptions
 from server.domain.task_registry import TaskRegistry
@@ -88,6 +89,7 @@ from server.services.matcher import MatcherService
 from server.services.platform import PlatformService
 from server.services.policies import ProtoPolicyForm
 from server.services.samples import SamplesService
+from server.services.schedules import SchedulesService
 from server.services.sdk import SdkService
 from server.services.subscriptions import SubscriptionsService, read_notice
 from server.services.task_contents import ProtoContentForm
@@ -116,6 +118,7 @@ from storage.media import PostgresMediaStore
 from storage.notices import RedisNotices
 from storage.outbox import OutboxRelay
 from storage.samples import PostgresSampleStore
+from storage.schedules import PostgresScheduleStore
 from storage.tasks import PostgresTaskStore
 from storage.tokens import PostgresTokenStore
 from storage.verifiers import PostgresVerifierStore
@@ -142,6 +145,7 @@ SERVICES = {
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Subscriptions": events_pb2.DESCRIPTOR.services_by_name["Subscriptions"],
     "Tasks": tasks_pb2.DESCRIPTOR.services_by_name["Tasks"],
+    "Schedules": tasks_pb2.DESCRIPTOR.services_by_name["Schedules"],
     "Documents": documents_pb2.DESCRIPTOR.services_by_name["Documents"],
 }
 """Every service that is served, in the reference document's order."""
@@ -333,6 +337,8 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         tasks = PostgresTaskStore(database, blobs)
         task_registry = TaskRegistry(tasks, lists, handler_store, handler_registry)
         contents = content_form(liveness)
+        preparation = TaskPreparation(contents, task_registry, task_settings(settings), descriptor_version=version)
+        schedules = PostgresScheduleStore(database)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
         servicers = {
@@ -370,10 +376,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
             "Tasks": TasksService(
                 task_registry,
                 tasks,
-                TaskPreparation(contents, task_registry, task_settings(settings), descriptor_version=version),
+                preparation,
                 contents,
                 most=settings.grpc.max_message_bytes - ROOM,
             ),
+            "Schedules": SchedulesService(ScheduleRegistry(schedules), schedules, preparation, contents),
             "Documents": DocumentsService(
                 documentation.specification, documentation.specification_page, documentation.page
             ),

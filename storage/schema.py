@@ -37,6 +37,9 @@ CHANNEL: Final = "luna_index"
 NOTICES: Final = "luna_notices"
 """Notified whenever a transaction commits that has something in it that subscribers are to be told."""
 
+SCHEDULED: Final = "luna_schedules"
+"""Notified whenever a transaction commits that may have moved the time at which the next schedule is due."""
+
 metadata: Final = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Text, any_, func, insert, literal
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Text, any_, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from server.domain.task_progress import NewFailure
 from server.domain.tasks import FailureFilter, NewTask, Subtask, Task, TaskFailure, TaskFilter, TaskStatus, TaskType
 from storage.filters import between, inside
 from storage.schema import subtasks, task_errors, tasks
-from storage.task_queue import defer_plan
+from storage.task_queue import defer_plan, defer_tidy
 
 UNFINISHED = tuple(status.value for status in TaskStatus if not status.ended)
 TASK_COLUMNS = tuple(column for column in tasks.c if column.name not in {"result_type", "result_name", "tries"})
@@ -104,6 +104,23 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> int:
         raise RuntimeError(message)
     await defer_plan(connection, int(task_id))
     return int(task_id)
+
+
+async def cancel_task(connection: AsyncConnection, scope: Scope, task_id: int) -> TaskStatus | None:
+    """Cancel a task that has not ended, in the caller's transaction. The status it had; None where there is none."""
+    chosen = (tasks.c.task_id == task_id, *inside(tasks.c.account_id, scope))
+    found = await connection.scalar(select(tasks.c.status).where(*chosen).with_for_update())
+    if found is None:
+        return None
+    status = TaskStatus(found)
+    if not status.ended:
+        ended = {"status": TaskStatus.CANCELLED.value, "last_update_time": func.now(), "end_time": func.now()}
+        content = without_secrets(tasks.c.content)
+        await connection.execute(update(tasks).where(tasks.c.task_id == task_id).values(content=content, **ended))
+        open_parts = (subtasks.c.task_id == task_id, subtasks.c.status.in_(UNFINISHED))
+        await connection.execute(update(subtasks).where(*open_parts).values(ended))
+        await defer_tidy(connection, task_id)
+    return status
 
 
 async def insert_failures(connection: AsyncConnection, row: Row[*tuple[Any, ...]], failures: list[NewFailure]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 
 from server.domain.access import Scope
 from server.domain.faces import Page
@@ -72,22 +72,8 @@ class PostgresTaskStore:
 
     async def cancel(self, scope: Scope, task_id: int) -> TaskStatus | None:
         """Cancel a task that has not ended: what works on it sees that within a second or two."""
-        chosen = (tasks.c.task_id == task_id, *inside(tasks.c.account_id, scope))
         async with self._database.transaction(made=(task_object(task_id),)) as connection:
-            found = await connection.scalar(select(tasks.c.status).where(*chosen).with_for_update())
-            if found is None:
-                return None
-            status = TaskStatus(found)
-            if not status.ended:
-                ended = {"status": TaskStatus.CANCELLED.value, "last_update_time": func.now(), "end_time": func.now()}
-                content = task_rows.without_secrets(tasks.c.content)
-                await connection.execute(
-                    update(tasks).where(tasks.c.task_id == task_id).values(content=content, **ended)
-                )
-                open_parts = (subtasks.c.task_id == task_id, subtasks.c.status.in_(task_rows.UNFINISHED))
-                await connection.execute(update(subtasks).where(*open_parts).values(ended))
-                await defer_tidy(connection, task_id)
-        return status
+            return await task_rows.cancel_task(connection, scope, task_id)
 
     async def remove(self, scope: Scope, task_id: int) -> TaskStatus | None:
         """Delete a task that has ended, and what belongs to it. One that has not is left as it is."""

@@ -276,6 +276,7 @@ class Field(_message.Message):
     FILLED_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in REST where it is another one."""
     nullable: _builtins.bool
@@ -330,6 +331,8 @@ class Field(_message.Message):
     """In a query the fields of this message are parameters of their own."""
     time: _builtins.bool
     """A text with a time: RFC 3339, or relative to now: now-3h, with s, m, h, d, w, M (months) or y (years)."""
+    boolean: _builtins.bool
+    """With `flag`: requests may have true and false in JSON, too."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names that REST takes the field under. Only one of them may be given; answers have `name`."""
@@ -363,10 +366,11 @@ class Field(_message.Message):
         filled: _builtins.bool = ...,
         inline: _builtins.bool = ...,
         time: _builtins.bool = ...,
+        boolean: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "aliases", b"aliases", "csv", b"csv", "default", b"default", "filled", b"filled", "flag", b"flag", "hidden", b"hidden", "inline", b"inline", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "null_value", b"null_value", "nullable", b"nullable", "pattern", b"pattern", "prefix", b"prefix", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "time", b"time", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "aliases", b"aliases", "boolean", b"boolean", "csv", b"csv", "default", b"default", "filled", b"filled", "flag", b"flag", "hidden", b"hidden", "inline", b"inline", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "null_value", b"null_value", "nullable", b"nullable", "pattern", b"pattern", "prefix", b"prefix", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "time", b"time", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

@@ -1,4 +1,4 @@
-"""`luna worker`: tasks, and upkeep of the stores, beside the servers."""
+"""`luna worker`: tasks, schedules, and upkeep of the stores, beside the servers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.event_months import EventMonths
+from storage.scheduler import Scheduler
+from storage.schedules import PostgresScheduleStore
 from storage.sweeper import Sweeper
 from storage.tokens import PostgresTokenStore
 
@@ -55,6 +57,7 @@ async def _work(settings: Settings, make: MakeKinds) -> None:
         log.info("working")
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(stop), name="tasks")
+            group.create_task(Scheduler(database, PostgresScheduleStore(database)).run(stop), name="schedules")
             group.create_task(_keep_house(settings, database, blobs, stop), name="upkeep")
 
 

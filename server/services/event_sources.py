@@ -141,6 +141,15 @@ def meta_from(message: Struct, path: str) -> dict[str, object]:
     """
     if message.ByteSize() > MOST_META:
         raise BadBody(field=path, message=f"at most {MOST_META} bytes are allowed")
+    return members_from(message, path)
+
+
+def members_from(message: Struct, path: str) -> dict[str, object]:
+    """An object of JSON that stands at a path, of any size; whole numbers are integers.
+
+    Raises:
+        BadBody: a number in it is none that JSON knows.
+    """
     return {name: _json(one, f"{path}.{name}") for name, one in message.fields.items()}
 
 

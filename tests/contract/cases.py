@@ -23,6 +23,7 @@ from luna.v6 import tokens_pb2 as tokens
 from tests.contract.recipes import FRESH, Made, Recipe, body_of, new, path_of, query_of
 from tests.contract.rest import Answer, Call
 from tests.contract.spoken import into
+from tests.contract.task_cases import TASKS
 from tests.contract.valid import (
     account_body,
     bodies_body,
@@ -454,5 +455,6 @@ RECIPES: Mapping[str, Recipe] = {
     **HANDLERS,
     **EVENTS,
     **VERIFIERS,
+    **TASKS,
 }
 """A recipe for every operation, by its id in the contract."""

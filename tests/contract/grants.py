@@ -22,6 +22,7 @@ from tests.contract.native import descriptor
 from tests.contract.operations import Operation
 from tests.contract.recipes import Recipe
 from tests.contract.rest import Call
+from tests.contract.task_cases import BEYOND
 from tests.contract.valid import match_body
 from tests.contract.world import World, token_body
 
@@ -208,6 +209,12 @@ def rows(contract: Contract) -> Iterator[Row]:
         LookupError: a method has no recipe.
     """
     for rpc, method in methods().items():
+        if rpc in BEYOND:
+            like, recipe = BEYOND[rpc]
+            for verb, path in addresses(method):
+                operation = replace(contract.operations[like], method=verb, path=path)
+                yield Row(rpc, operation, recipe, f"{verb} {path}")
+            continue
         known = [one for one in contract if RECIPES[one.id].rpc == rpc]
         if not known:
             raise LookupError(f"{rpc} has no recipe")

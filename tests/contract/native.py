@@ -47,12 +47,26 @@ NUMBERS = {
     **{f"MASK_STATE_{word}": number for number, word in enumerate(("MISSING", "MEDICAL_MASK", "OCCLUDED"), start=1)},
     **{f"HANDLER_TYPE_{word}": number for number, word in enumerate(("STATIC", "DYNAMIC", "LAMBDA"))},
     **{f"BODY_GENDER_{word}": number for number, word in enumerate(("FEMALE", "MALE", "UNKNOWN"))},
+    **{
+        f"TASK_TYPE_{word}": number
+        for number, word in enumerate(
+            (
+                *("LINKER", "CLUSTERING", "REPORTER", "GC", "ADDITIONAL_EXTRACT"),
+                *("CROSS_MATCH", "ROC", "EXPORTER", "ESTIMATOR"),
+            ),
+            start=1,
+        )
+    },
+    **{
+        f"TASK_STATUS_{word}": number
+        for number, word in enumerate(("WAITING", "IN_PROGRESS", "CANCELLED", "FAILED", "COLLECTING", "DONE"))
+    },
     **{f"PRESENCE_{word}": number for number, word in enumerate(("ABSENT", "PRESENT", "UNKNOWN"))},
 }
 """Values of enums that REST writes as numbers."""
 
-NATIVE_ONLY = frozenset({"targets", "descriptor_version"})
-"""Fields of messages that REST does not have: what was asked for, told once more."""
+NATIVE_ONLY = frozenset({"targets", "descriptor_version", "url"})
+"""Fields of messages that REST does not have, or not always: what was asked for, told once more, and addresses."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ class Notes:
         if not isinstance(value, Mapping):
             return ANY
         given = cast("Notation", value)
+        numbers = given.get("values", given)
+        if isinstance(numbers, Mapping) and numbers and all(isinstance(one, int) for one in numbers):
+            return Schema("integer", enum=tuple(numbers))
         stated = STATED & given.keys()
         if "value" in given and all(name == "value" or _ABOUT.fullmatch(str(name)) for name in given):
             return self.read(given["value"])

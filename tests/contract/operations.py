@@ -10,9 +10,6 @@ from tests.contract.schema import Schema
 
 NOT_SERVED: Mapping[str, str] = {
     "ws_handshake": "it is the WebSocket of a stream",
-    **dict.fromkeys(
-        ("task processing", "task info", "task errors", "task schedules"), "tasks come with their own service"
-    ),
     **dict.fromkeys(("lambda [beta]", "lambda proxy [beta]"), "lambdas come with their own service"),
 }
 """Operations, or tags of them, that are not served, and why."""
@@ -91,8 +88,12 @@ class Operation:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The path variables that are uuids, the innermost last."""
+        """The path variables that are ids, the innermost last."""
         return tuple(re.findall(r"\{(\w+_id)\}", self.path))
+
+    def numbered(self, name: str) -> bool:
+        """True for an id that is a number, and no uuid."""
+        return any(one.name == name and one.place == "path" and one.schema.kind == "integer" for one in self.parameters)
 
     @property
     def json(self) -> bool:

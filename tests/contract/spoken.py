@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from luna import options_pb2
@@ -25,17 +25,32 @@ def into(message: M, body: Mapping[str, Any]) -> M:
         for one in message.DESCRIPTOR.oneofs
         if one.GetOptions().HasExtension(options_pb2.union)
     }
+    beside = {_union(one).by: one for one in unions.values() if _union(one).beside}
     for name, value in body.items():
         if value is None:
             continue
-        if name in unions:
-            by = unions[name].GetOptions().Extensions[options_pb2.union].by
-            part = getattr(message, value[by])
-            part.SetInParent()
-            into(part, {key: item for key, item in value.items() if key != by})
+        if name in beside:
+            _choose(message, beside[name], value, body.get(_union(beside[name]).name, {}))
+        elif name in unions:
+            by = _union(unions[name]).by
+            if not _union(unions[name]).beside:
+                _choose(message, unions[name], value[by], {key: item for key, item in value.items() if key != by})
         else:
             _set(message, known[name], value)
     return message
+
+
+def _union(oneof: OneofDescriptor) -> options_pb2.Union:
+    union: options_pb2.Union = oneof.GetOptions().Extensions[options_pb2.union]
+    return union
+
+
+def _choose(message: Message, oneof: OneofDescriptor, word: str, members: Mapping[str, Any]) -> None:
+    """Set the field of a oneof that a word stands for."""
+    (chosen,) = (one for one in oneof.fields if (_rules(one).name or one.name) == word)
+    part = getattr(message, chosen.name)
+    part.SetInParent()
+    into(part, members)
 
 
 def _rules(field: FieldDescriptor) -> options_pb2.Field:

@@ -51,7 +51,7 @@ class Workflows:
             status=status,
             content_type=content_type,
             location="Location" in headers,
-            content=False,
+            content="variants" in success,
             response=self._response(one.get("response_body")),
             failures=(*self._auth, *self._query, *_failures(cast("list[Notation]", one.get("errors", [])))),
         )
@@ -105,7 +105,8 @@ def _content_types(one: Notation, given: list[Notation]) -> tuple[str, ...]:
 
 def _failures(given: list[Notation]) -> Iterator[Failure]:
     for one in given:
-        yield Failure(cast("int", one["status"]), cast("int", one.get("error_code", 0)))
+        code = one.get("error_code")
+        yield Failure(cast("int", one["status"]), code if isinstance(code, int) else 0)
 
 
 def _with_checks(schemas: dict[str, Notation]) -> Notation:

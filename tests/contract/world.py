@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
 import struct
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
+import asyncpg
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.embedded import EmbeddedPostgres
 from tests.contract.rest import JSON, Answer, Rest
 from tests.contract.schema import TIME, UUID
 from tests.service import Account, Service
@@ -108,6 +113,8 @@ class World:
         """An event with the descriptor of a body."""
         self.image_id = self.new_image()
         self.object_id = self.new_object()
+        self.unknown_id, self.linked_id = unknown(), unknown()
+        """Ids that nothing has, and that a list has which a task makes."""
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
         self._stable |= {self.owner.account_id, self.other.account_id, self.advanced.account_id, EVENT}
 
@@ -196,6 +203,74 @@ class World:
         """A fresh object."""
         return self._kept("/6/objects", PDF, {"content-type": "application/pdf"}, account).text("object_id")
 
+    @cached_property
+    def task_id(self) -> str:
+        """A task with a result."""
+        return self.new_task()
+
+    @cached_property
+    def clustering_id(self) -> str:
+        """A clustering with a result."""
+        faces = {"objects_type": "faces", "filters": {"face_ids": [self.face_id, self.known_id]}}
+        return self.ended("clustering", faces, status=5)
+
+    @cached_property
+    def failed_id(self) -> str:
+        """A task with an error."""
+        lost = {"source_type": "zip", "reference": f"/6/objects/{self.unknown_id}"}
+        return self.ended("estimator", {"source": lost, "handler": {"handler_id": self.handler_id}}, status=3)
+
+    @cached_property
+    def error_id(self) -> str:
+        """That error."""
+        found = self.get(f"/6/tasks/{self.failed_id}/errors").members["errors"]
+        assert isinstance(found, list)
+        return str(found[0]["error_id"])
+
+    @cached_property
+    def schedule_id(self) -> str:
+        """A schedule that makes nothing for long."""
+        return self.new_schedule()
+
+    def new_task(self, account: Account | None = None, *, going: bool = False) -> str:
+        """A fresh task that is done; one that goes on for ever where that is wanted."""
+        content = {"objects_type": "faces", "filters": {"face_ids": [self.unknown_id]}}
+        task_id = self.ended("exporter", content, 5, account)
+        if going:
+            self._set("UPDATE tasks SET status = 1, end_time = NULL WHERE task_id = $1", int(task_id))
+        return task_id
+
+    def ended(self, kind: str, content: Mapping[str, object], status: int, account: Account | None = None) -> str:
+        """A fresh task that has come to a status."""
+        body, headers = _json({"content": content}), {"content-type": JSON}
+        made = self.rest.send("POST", f"/6/tasks/{kind}", body, headers, account or self.owner)
+        assert made.status == 202, made.data
+        path = f"/6/tasks/{made.members['task_id']}"
+        end = time.monotonic() + 60
+        while self.get(path, account).members["end_time"] is None:
+            assert time.monotonic() < end, self.get(path, account).data
+            time.sleep(0.05)
+        assert self.get(path, account).members["task_status"] == status, self.get(f"{path}/errors", account).data
+        return str(made.members["task_id"])
+
+    def new_schedule(self, account: Account | None = None) -> str:
+        """A fresh schedule that makes a task each year."""
+        content = {"target": "events", "filters": {"event_ids": [self.unknown_id]}}
+        body = {"task": {"task_type": 4, "content": content}, "trigger": {"cron": "0 0 1 1 *"}}
+        return str(self.make("/6/tasks/schedules", body, account).members["schedule_id"])
+
+    def _set(self, statement: str, number: int) -> None:
+        """Change the database behind the service's back."""
+
+        async def execute() -> None:
+            connection = await asyncpg.connect(EmbeddedPostgres(self.service.data).url)
+            try:
+                await connection.execute(statement, number)
+            finally:
+                await connection.close()
+
+        asyncio.run(execute())
+
     def attribute_body(self) -> dict[str, object]:
         """An attribute as a request gives it."""
         brought = [(version, bytes([1, 2, 3, 4]) * (size // 4)) for version, size in BROUGHT.items()]
@@ -259,6 +334,13 @@ def sdk(descriptor: bytes, version: int = OWN_VERSION) -> bytes:
 def text(data: bytes) -> str:
     """Bytes as Base64."""
     return base64.b64encode(data).decode()
+
+
+def settled(answer: Answer, *members: str) -> Answer:
+    """An answer without the values of some members, which depend on when one looks, or on how much there was before."""
+    if answer.status != 200:
+        return Answer(answer.status, {}, re.sub(rb"'\d+'", b"'<number>'", answer.data))
+    return Answer(200, {}, _json({**answer.members, **dict.fromkeys(members)}))
 
 
 def unknown() -> str:

@@ -2685,7 +2685,7 @@ class Schedule(_message.Message):
     """Whether it makes tasks."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Tasks that it has made, oldest first."""
+        """Tasks that it has made and that are there, oldest first; the last 1000 where there are more."""
 
     @_builtins.property
     def task(self) -> Global___ScheduledTask:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 from google.protobuf.message import Message
-from luna.v6 import event_filters_pb2, events_pb2, handlers_pb2, images_pb2, policies_pb2
+from luna.v6 import event_filters_pb2, events_pb2, handlers_pb2, images_pb2, policies_pb2, tasks_pb2
 from openapi_schema_validator import OAS31Validator
 
 from gateway.binder import Binder
@@ -201,3 +201,26 @@ def test_the_description_has_the_parameters_that_are_in_line_their_nulls_and_the
     assert listed["meta.name"]["x-prefix"] == "meta."
     assert {"const": "null"} in listed["emotions"]["schema"]["items"]["anyOf"]
     assert {"201", "202"} <= paths["/6/handlers/{handler_id}/events/raw"]["post"]["responses"].keys()
+
+
+@pytest.mark.parametrize(("given", "meant"), [(0, False), (1, True), (False, False), (True, True)])
+def test_a_flag_may_be_taken_as_a_boolean_too_and_is_written_as_a_number(given: object, meant: bool) -> None:
+    bound = from_json(tasks_pb2.GcContent(), {"target": "events", "remove_samples": given})
+    assert bound.remove_samples is meant
+    assert Renderer(binary=False).render(bound)["remove_samples"] == int(meant)
+    schemas = Schemas([tasks_pb2.GcContent.DESCRIPTOR], [])
+    root = schemas.message(tasks_pb2.GcContent.DESCRIPTOR, Direction.REQUEST)
+    schema = OAS31Validator({**root, "components": {"schemas": schemas.components}})
+    assert schema.is_valid({"target": "events", "remove_samples": given})
+    assert not schema.is_valid({"target": "events", "remove_samples": 2})
+
+
+@pytest.mark.parametrize("given", [2, -1, 1.0, "1", None, []])
+def test_nothing_else_is_a_flag_that_may_be_a_boolean(given: object) -> None:
+    with pytest.raises(BadBody, match="remove_samples"):
+        from_json(tasks_pb2.GcContent(), {"target": "events", "remove_samples": given})
+
+
+def test_other_flags_are_no_booleans() -> None:
+    with pytest.raises(BadBody, match=r"save_images.*0 or 1 expected"):
+        from_json(tasks_pb2.ReporterContent(), {"task_id": 1, "save_images": True})
