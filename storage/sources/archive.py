@@ -59,44 +59,23 @@ class ArchiveLimits:
     seconds: float
 
 
-class ArchiveFiles:
-    """Implements `server.domain.image_files.ImageFiles` for an archive.
+class Archive:
+    """An archive that has been opened: what its directory says. It may be read by several threads.
 
-    Directories, other archives and what macOS adds are no files of it. What is dangerous or broken is listed, and is
-    refused when it is read.
+    Directories, other archives and what macOS adds are no files of it.
     """
 
-    def __init__(
-        self,
-        archive: zipfile.ZipFile,
-        source: ZipSource,
-        limits: Limits,
-        sizes: ArchiveLimits,
-        check: Callable[[], None],
-    ) -> None:
-        self._archive = archive
-        self._password = source.password.encode()
-        self._source = source
-        self._limits = limits
-        self._sizes = sizes
-        self._check = check
-        self._entries = {entry.filename: entry for entry in archive.infolist() if _is_file(entry)}
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self.entries = {entry.filename: entry for entry in archive.infolist() if _is_file(entry)}
 
     @classmethod
-    async def open(
-        cls, file: io.RawIOBase, source: ZipSource, limits: Limits, sizes: ArchiveLimits, check: Callable[[], None]
-    ) -> ArchiveFiles:
-        """Open an archive.
+    def open(cls, file: io.RawIOBase) -> Archive:
+        """Open an archive. Takes a while where it has many entries, and is for a thread.
 
         Raises:
             InvalidInput: it is none, or a dangerous one.
         """
-        return await asyncio.to_thread(cls._open, file, source, limits, sizes, check)
-
-    @classmethod
-    def _open(
-        cls, file: io.RawIOBase, source: ZipSource, limits: Limits, sizes: ArchiveLimits, check: Callable[[], None]
-    ) -> ArchiveFiles:
         try:
             archive = zipfile.ZipFile(file)
             if any(entry.compress_type == _AES for entry in archive.infolist()):
@@ -104,25 +83,41 @@ class ArchiveFiles:
             _check_places(archive.infolist(), archive.start_dir)
         except _BROKEN as error:
             raise _unusable(f"it is broken: {type(error).__name__}") from None
-        opened = cls(archive, source, limits, sizes, check)
-        sound = sum(entry.file_size for entry in opened._entries.values() if opened._problem(entry) is None)
-        if sound > sizes.unpacked_bytes:
-            raise _unusable(
-                f"its files have more than {sizes.unpacked_bytes} bytes, see LUNA_TASKS__ARCHIVE_MAX_UNPACKED_BYTES"
-            )
-        return opened
+        return cls(archive)
+
+
+class ArchiveFiles:
+    """Implements `server.domain.image_files.ImageFiles` for an archive.
+
+    What is dangerous or broken is listed, and is refused when it is read.
+    """
+
+    def __init__(
+        self, archive: Archive, source: ZipSource, limits: Limits, sizes: ArchiveLimits, check: Callable[[], None]
+    ) -> None:
+        self._archive = archive
+        self._password = source.password.encode()
+        self._source = source
+        self._limits = limits
+        self._sizes = sizes
+        self._check = check
 
     async def names(self, after: str = "") -> AsyncIterator[str]:
-        """The names of the files. See `ImageFiles.names`."""
+        """The names of the files. See `ImageFiles.names`.
+
+        Raises:
+            InvalidInput: together they have too many bytes.
+        """
+        self._limit()
         listing = Listing(self._limits, self._check, self._source.prefix, self._source.postfix)
-        for name in self._entries:
+        for name in self._archive.entries:
             listing.add(name)
         for name in listing.after(after):
             yield name
 
     async def read(self, name: str) -> bytes:
         """The bytes of a file. See `ImageFiles.read`."""
-        entry = self._entries.get(name)
+        entry = self._archive.entries.get(name)
         if entry is None:
             raise unreadable(name, "it is not in the archive")
         if entry.file_size > self._limits.file_bytes:
@@ -132,10 +127,18 @@ class ArchiveFiles:
             raise unreadable(name, problem)
         return await asyncio.to_thread(self._read, entry)
 
+    def _limit(self) -> None:
+        sound = sum(entry.file_size for entry in self._archive.entries.values() if self._problem(entry) is None)
+        if sound > self._sizes.unpacked_bytes:
+            raise _unusable(
+                f"its files have more than {self._sizes.unpacked_bytes} bytes, "
+                "see LUNA_TASKS__ARCHIVE_MAX_UNPACKED_BYTES"
+            )
+
     def _read(self, entry: zipfile.ZipInfo) -> bytes:
         data = bytearray()
         try:
-            with self._archive.open(entry, pwd=self._password or None) as stream:
+            with self._archive.archive.open(entry, pwd=self._password or None) as stream:
                 while chunk := stream.read(_CHUNK):
                     self._check()
                     data += chunk

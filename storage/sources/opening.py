@@ -19,10 +19,10 @@ from server.domain.tasks import TaskFiles
 from server.errors import DownloadFailed, InvalidInput, ObjectNotFound
 from storage.fetch import HttpFetcher
 from storage.sources import ftp, s3, samba
-from storage.sources.archive import ArchiveFiles, ArchiveLimits
+from storage.sources.archive import Archive, ArchiveFiles, ArchiveLimits
 from storage.sources.disk import DiskFiles
 from storage.sources.listing import Limits
-from storage.sources.pieces import PieceReader, PieceWriter, size_of
+from storage.sources.pieces import PieceMissing, PieceReader, PieceWriter, Whole, whole
 
 ARCHIVE: Final = "archive"
 """The archive among the files of a task."""
@@ -53,6 +53,8 @@ class Sources:
         )
         self._fetcher = fetcher
         self._media = media
+        self._turn = asyncio.Lock()
+        self._last: tuple[str, Archive] | None = None
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -65,9 +67,8 @@ class Sources:
         allow_private, limits = self._allow_private, self._limits
         match source:
             case ZipSource():
-                size = await self._archive(source, scope, files, check)
-                reader = PieceReader(files, ARCHIVE, size, check)
-                yield await ArchiveFiles.open(reader, source, limits, self._sizes, check)
+                archive = await self._archive(source, scope, files, check)
+                yield ArchiveFiles(archive, source, limits, self._sizes, check)
             case S3Source():
                 async with s3.opened(source, limits, check, allow_private=allow_private) as bucket:
                     yield bucket
@@ -80,11 +81,18 @@ class Sources:
                 async with samba.opened(source, limits, check, allow_private=allow_private) as share:
                     yield share
 
-    async def _archive(self, source: ZipSource, scope: Scope, files: TaskFiles, check: Callable[[], None]) -> int:
-        """Have the archive among the files of the task: it is fetched once. Its bytes."""
-        size = await size_of(files, ARCHIVE)
-        if size is not None:
-            return size
+    async def _archive(self, source: ZipSource, scope: Scope, files: TaskFiles, check: Callable[[], None]) -> Archive:
+        """The archive of a task. The last one stays open: its next part needs it at once."""
+        stored = await whole(files, ARCHIVE) or await self._fetched(source, scope, files, check)
+        async with self._turn:
+            if self._last is None or self._last[0] != stored.mark:
+                self._last = None
+                reader = PieceReader(files, ARCHIVE, stored.size)
+                self._last = stored.mark, await asyncio.to_thread(Archive.open, reader)
+            return self._last[1]
+
+    async def _fetched(self, source: ZipSource, scope: Scope, files: TaskFiles, check: Callable[[], None]) -> Whole:
+        """Put the archive among the files of the task."""
         writer = PieceWriter(files, ARCHIVE)
         object_id = object_of(source.reference)
         if object_id is not None:
@@ -96,7 +104,10 @@ class Sources:
         else:
             await self._download(source.reference, writer, check)
         await writer.close()
-        return await size_of(files, ARCHIVE) or 0
+        stored = await whole(files, ARCHIVE)
+        if stored is None:
+            raise PieceMissing(ARCHIVE)
+        return stored
 
     async def _download(self, address: str, writer: PieceWriter, check: Callable[[], None]) -> None:
         async def take(chunk: bytes) -> None:

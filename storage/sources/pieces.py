@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from server.domain.tasks import TaskFiles
@@ -26,6 +27,14 @@ class PieceMissing(Exception):
 
 class TooMuch(OSError):
     """More is asked for at once than a sound archive needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A file that is there: its bytes, and a mark that no other one has."""
+
+    size: int
+    mark: str
 
 
 class PieceWriter:
@@ -52,7 +61,7 @@ class PieceWriter:
         """Nothing more will come."""
         if self._waiting:
             await self._flush(len(self._waiting))
-        await self._files.write(f"{self._name}/size", json.dumps(self._size).encode())
+        await self._files.write(f"{self._name}/size", json.dumps([self._size, secrets.token_hex(16)]).encode())
 
     async def _flush(self, size: int) -> None:
         await self._files.write(f"{self._name}/{self._size // PIECE}", bytes(self._waiting[:size]))
@@ -60,12 +69,13 @@ class PieceWriter:
         self._size += size
 
 
-async def size_of(files: TaskFiles, name: str) -> int | None:
-    """How many bytes a file has; None where it is not there, or not as a whole."""
+async def whole(files: TaskFiles, name: str) -> Whole | None:
+    """What is known of a file; None where it is not there, or not as a whole."""
     try:
-        return int(json.loads(await files.read(f"{name}/size")))
+        size, mark = json.loads(await files.read(f"{name}/size"))
     except FileNotFoundError:
         return None
+    return Whole(int(size), str(mark))
 
 
 class PieceReader(io.RawIOBase):
@@ -75,15 +85,13 @@ class PieceReader(io.RawIOBase):
         files: the files of the task.
         name: name of the file.
         size: its bytes.
-        check: called before each piece; what it raises ends the reading.
     """
 
-    def __init__(self, files: TaskFiles, name: str, size: int, check: Callable[[], None]) -> None:
+    def __init__(self, files: TaskFiles, name: str, size: int) -> None:
         super().__init__()
         self._files = files
         self._name = name
         self._size = size
-        self._check = check
         self._loop = asyncio.get_running_loop()
         self._place = 0
         self._kept: OrderedDict[int, bytes] = OrderedDict()
@@ -133,7 +141,6 @@ class PieceReader(io.RawIOBase):
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        self._check()
         reading = self._files.read(f"{self._name}/{number}")
         try:
             data = asyncio.run_coroutine_threadsafe(reading, self._loop).result()

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import MakeLooking
 
 from server.domain.task_contents import DiskSource
 from server.errors import BadBody, InvalidInput
+from tests.integration.sources.conftest import MakeLooking
 
 
 @pytest.fixture

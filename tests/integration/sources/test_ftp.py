@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeLooking
 
 from server.domain.task_contents import FtpSource
 from server.errors import InvalidInput, Unavailable
+from tests.integration.sources.conftest import MakeLooking
 
 with warnings.catch_warnings():
     # it imports asyncore, which Python 3.11 warns of

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from aiobotocore.session import AioSession
-from conftest import MakeLooking
 
 from server.domain.task_contents import S3Source
 from server.errors import BadBody, InvalidInput, Unavailable
+from tests.integration.sources.conftest import MakeLooking
 
 moto_server = pytest.importorskip("moto.server")
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from conftest import MakeLooking
 
 from server.domain.task_contents import SambaSource
 from server.errors import InvalidInput, Unavailable
+from tests.integration.sources.conftest import MakeLooking
 from tests.service import free_ports
 
 SMBD = shutil.which("smbd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
