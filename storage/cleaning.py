@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Table, Uuid, bindparam, delete, func, or_, select, text
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Table, Text, Uuid, bindparam, delete, func, or_, select, text
 
 from server.domain.access import Scope
 from server.domain.media import MediaKind
@@ -38,11 +38,14 @@ OF_EVENTS: Final = text("""
     )
     SELECT DISTINCT one ->> 'sample_id' AS sample_id, one ->> 'image_origin' AS image_origin
     FROM linked, jsonb_array_elements(coalesce(face_detections, '[]') || coalesce(body_detections, '[]')) AS one
+    WHERE one ->> 'sample_id' = ANY (:samples) OR one ->> 'image_origin' = ANY (:origins)
 """).bindparams(
     bindparam("account_id", type_=Uuid),
     bindparam("event_ids", type_=ARRAY(Uuid)),
     bindparam("face_ids", type_=ARRAY(Uuid)),
     bindparam("times", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("samples", type_=ARRAY(Text)),
+    bindparam("origins", type_=ARRAY(Text)),
 )
 
 
@@ -53,8 +56,8 @@ class PostgresCleaning:
         self._database = database
         self._blobs = blobs
 
-    async def in_use(self, scope: Scope, links: Links) -> InUse:
-        """What linked objects use. See `Cleaning.in_use`."""
+    async def in_use(self, scope: Scope, links: Links, wanted: InUse) -> InUse:
+        """Which of some samples and images linked objects use. See `Cleaning.in_use`."""
         of_attribute = (face_attributes.c.face_descriptor_samples, face_attributes.c.basic_attributes_samples)
         chosen = select(faces.c.avatar, *of_attribute).outerjoin_from(faces, face_attributes)
         linked = or_(among(faces.c.face_id, links.face_ids), among(faces.c.event_id, links.event_ids))
@@ -68,10 +71,13 @@ class PostgresCleaning:
             "event_ids": links.event_ids,
             "face_ids": links.face_ids,
             "times": links.times,
+            "samples": [str(one) for one in wanted.samples],
+            "origins": list(wanted.origins),
         }
         rows = await self._database.fetch(OF_EVENTS, values, planned=True)
         used.update(UUID(row.sample_id) for row in rows if row.sample_id)
-        return InUse(frozenset(used), frozenset(row.image_origin for row in rows if row.image_origin))
+        origins = {row.image_origin for row in rows}
+        return InUse(wanted.samples & used, wanted.origins & origins)
 
     async def media(self, scope: Scope, kind: MediaKind, media_ids: Collection[UUID]) -> list[UUID]:
         """Those of the images that are there, ascending."""

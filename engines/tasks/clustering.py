@@ -5,22 +5,26 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.tasks.components import Components
-from engines.tasks.packing import Packed, cosines
+from engines.tasks.packing import Packed, Rows, cosines
 from engines.tasks.scores import Block
 from server.domain.task_numbers import Check
+
+Edges: TypeAlias = tuple[Rows, Rows]
 
 BLOCK: Final = 512
 """Rows of a block: its products with another one stay in a core's cache."""
 
-_PART_PRODUCTS: Final = 5e8 * 128
-"""Multiplications of one part: a second or two of one core."""
+_PART_PRODUCTS: Final = 2.5e8 * 128
+"""Multiplications of one part: about a second of one core."""
+_MOST_EDGES: Final = 1 << 16
+"""Edges that wait to be joined together: it costs a pass over all rows."""
 _MOST_PARTS: Final = 64
 """Beyond this, parts grow: each of them has to read all descriptors."""
 
@@ -46,14 +50,24 @@ class ComponentClusterer:
         """What some blocks connect, as the root of each row."""
         objects = Packed.read(packed)
         components = Components(objects.size)
+        edges: list[Edges] = []
+        waiting = 0
         for number in blocks:
             start, stop = _rows(number, objects.size)
             block = Block(objects, start, stop)
             for other in range(number, math.ceil(objects.size / BLOCK)):
                 check()
                 begin, end = _rows(other, objects.size)
-                if not components.together(slice(start, stop), slice(begin, end)):
-                    _connect(components, objects, block, (start, begin, end), least_cosine)
+                if components.together(slice(start, stop), slice(begin, end)):
+                    continue
+                found = _connected(components, objects, block, (start, begin, end), least_cosine)
+                edges.append(found)
+                waiting += len(found[0])
+                if waiting > _MOST_EDGES:
+                    _join(components, edges)
+                    waiting = 0
+            _join(components, edges)
+            waiting = 0
         file = io.BytesIO()
         np.save(file, components.root, allow_pickle=False)
         return file.getvalue()
@@ -85,25 +99,30 @@ def _rows(block: int, size: int) -> tuple[int, int]:
     return block * BLOCK, min((block + 1) * BLOCK, size)
 
 
-def _connect(
+def _join(components: Components, edges: list[Edges]) -> None:
+    if edges:
+        components.join(*(np.concatenate(rows) for rows in zip(*edges, strict=True)))
+        edges.clear()
+
+
+def _connected(
     components: Components, objects: Packed, block: Block, place: tuple[int, int, int], least_cosine: float
-) -> None:
-    """Connect what is similar enough of a block, whose rows begin at place[0], and of rows [place[1], place[2])."""
+) -> Edges:
+    """What is similar enough of a block, whose rows begin at place[0], and of rows [place[1], place[2]).
+
+    Pairs that are in one component already may be left out.
+    """
     start, begin, end = place
     scores = block.scores(objects, begin, end)
     # score * inverse >= bound is score >= bound * norm; a vector without direction has the score 0 with everything
     bound = least_cosine - objects.tolerance
     norms = np.divide(1, block.inverse, out=np.ones_like(block.inverse), where=block.inverse > 0)
     likely = np.flatnonzero(scores >= np.float32(bound) * norms)
-    if not len(likely):
-        return
     others, rows = np.divmod(likely, len(norms))
     certain = scores.ravel()[likely] * block.inverse[rows] >= least_cosine + objects.tolerance
     rows += start
     others += begin
-    components.join(rows[certain], others[certain])
-    rows, others = rows[~certain], others[~certain]
-    open_still = components.root[rows] != components.root[others]
-    rows, others = rows[open_still], others[open_still]
-    exact = cosines(objects, rows, objects, others) >= least_cosine
-    components.join(rows[exact], others[exact])
+    open_still = np.flatnonzero(~certain & (components.root[rows] != components.root[others]))
+    exact = cosines(objects, rows[open_still], objects, others[open_still]) >= least_cosine
+    certain[open_still[exact]] = True
+    return rows[certain], others[certain]

@@ -140,7 +140,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What linked objects use: ids of samples, and addresses of images."""
+    """Ids of samples, and addresses of images."""
 
     samples: frozenset[UUID]
     origins: frozenset[str]
@@ -149,8 +149,8 @@ class InUse:
 class Cleaning(Protocol):
     """Deletes what belongs to many objects."""
 
-    async def in_use(self, scope: Scope, links: Links) -> InUse:
-        """What the objects use that are linked with others, and are there."""
+    async def in_use(self, scope: Scope, links: Links, wanted: InUse) -> InUse:
+        """Which of some samples and images the objects use that are linked with others, and are there."""
         ...
 
     async def media(self, scope: Scope, kind: MediaKind, media_ids: Collection[UUID]) -> list[UUID]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import zipfile
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
-
-PIECE: Final = 1 << 20
 
 
 class Archive:
@@ -26,7 +23,7 @@ class Archive:
         entry = self._entry(name, zipfile.ZIP_DEFLATED)
         with self._target.open(entry, "w", force_zip64=True) as target:
             async for piece in pieces:
-                await asyncio.to_thread(target.write, piece)
+                await _finished(target.write, piece)
 
     async def pictures(self, pictures: Sequence[tuple[str, bytes]]) -> None:
         """Entries that are compressed already."""
@@ -35,7 +32,7 @@ class Archive:
             for name, data in pictures:
                 self._target.writestr(self._entry(name, zipfile.ZIP_STORED), data)
 
-        await asyncio.to_thread(write)
+        await _finished(write)
 
     def _entry(self, name: str, compression: int) -> zipfile.ZipInfo:
         entry = zipfile.ZipInfo(name, (max(self._time[0], 1980), *self._time[1:]))
@@ -55,6 +52,16 @@ async def archive(moment: datetime) -> AsyncIterator[tuple[Archive, Path]]:
         except BaseException:
             _discard(path)
             raise
+
+
+async def _finished(write: Callable[..., object], *args: object) -> None:
+    """Write in a thread. Whoever is cancelled meanwhile waits for it: nobody closes a file that is written to."""
+    running = asyncio.ensure_future(asyncio.to_thread(write, *args))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _discard(path: Path) -> None:

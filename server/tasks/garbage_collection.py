@@ -176,7 +176,9 @@ class GarbageCollection:
         scope = context.scope
         if not any((plan.faces, plan.bodies, plan.images, plan.addresses)):
             return {}
-        used = await self._cleaning.in_use(scope, plan.links)
+        addresses_of_images = (f"/6/images/{one}" for one in plan.images)
+        wanted = InUse(frozenset((*plan.faces, *plan.bodies)), frozenset((*plan.addresses, *addresses_of_images)))
+        used = await self._cleaning.in_use(scope, plan.links, wanted)
         faces = [one for one in plan.faces if one not in used.samples]
         bodies = [one for one in plan.bodies if one not in used.samples]
         await self._cleaning.remove_samples(scope, SampleType.FACES, faces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -14,12 +15,12 @@ from server.domain.access import Scope
 from server.domain.samples import SampleType
 from server.domain.task_columns import EVENT_EXPORT_COLUMNS
 from server.domain.task_contents import EventSelection, Export, FaceSelection
-from server.domain.tasks import TaskType
+from server.domain.tasks import TaskStopped, TaskType
 from server.errors import BadBody
 from server.tasks.exporter import Exporter
 from tests.integration.storage.made import OURS, THEIRS, a_face, a_list, number
 from tests.integration.storage.made_events import a_full_event, an_event
-from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
+from tests.task_contexts import FixedForm, MemoryContext, MemoryFiles, Run, a_task
 
 
 def exporting(world: World, content: Export, size: int = 2) -> Run:
@@ -213,3 +214,29 @@ async def test_an_export_is_the_same_however_often_workers_die(world: World, dea
     assert entries(await exporting(deadly, content).whole(times=2)) == calm
     assert deadly.deaths is not None
     assert deadly.deaths.deaths > 20
+
+
+@pytest.mark.parametrize("steps", [1, 40, 200])
+async def test_an_export_that_is_cancelled_leaves_no_file_behind(world: World, steps: int) -> None:
+    for value in range(1, 6):
+        await world.sample(number(800 + value))
+        await world.face(a_face(value), samples=(number(800 + value),))
+    run = exporting(world, Export(FaceSelection(), images=True))
+    await run.split()
+    await run.work()
+    collecting = asyncio.create_task(run.collect())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    collecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await collecting
+
+
+async def test_an_export_stops_where_its_task_was_cancelled(world: World) -> None:
+    await world.sample(number(801))
+    await world.face(a_face(1), samples=(number(801),))
+    run = exporting(world, Export(FaceSelection(), images=True))
+    await run.split()
+    await run.work()
+    with pytest.raises(TaskStopped):
+        await run.kind.collect(MemoryContext(run.task, run.files, cancelled=True), run.parts, [])
