@@ -159,7 +159,10 @@ def _marked(schema: Schema, given: Notation) -> Schema:
     return replace(
         schema,
         required=schema.required or plain(given.get("required")) is True,
-        optional=schema.optional or "when" in given or str(given.get("default", "")).startswith("absent"),
+        optional=schema.optional
+        or "when" in given
+        or given.get("not_shown") is True
+        or str(given.get("default", "")).startswith("absent"),
         nullable=schema.nullable or plain(given.get("nullable")) is True or "null_when" in given,
         enum=tuple(one for one in enum if one != "null") if isinstance(enum, list) and not listed else schema.enum,
         pattern=schema.pattern or "pattern" in given,
