@@ -22,6 +22,7 @@ STATED = frozenset({"type", "properties", "ref", "enum", "items", "one_of", "for
 _ABOUT = re.compile(
     r"(?:.*_)?(?:source|note|unsure|warning|rule|evidence)|why|when|null_when|meaning|order|default|see|validation"
     r"|discriminator|needs_licence|not_for|gives|empty_when|relative_to|raw_body_value|sample_rule|effect"
+    r"|report_type_or_format|seed_advice|other_query_like_options|filter_object|result|algorithm|.*_spelling"
 )
 """Words about what they stand beside."""
 _SENTENCES: Mapping[str, Schema] = {

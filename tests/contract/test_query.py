@@ -312,6 +312,10 @@ def test_a_parameter_given_twice_with_different_values_is_refused(world: World, 
     refused(ask(world, asked, (name, value), (name, other)), asked, BAD_QUERY)
 
 
+def _is_scalar(asked: Asked) -> bool:
+    return _schema(asked).kind != "array" and _kind(asked) in {"integer", "number", "date-time"}
+
+
 @over(lambda one: True, "empty")
 def test_an_empty_value_is_no_number_and_no_time_and_otherwise_no_value(world: World, asked: Asked) -> None:
     answer = ask(world, asked, (asked.parameter.name, ""))
@@ -319,7 +323,7 @@ def test_an_empty_value_is_no_number_and_no_time_and_otherwise_no_value(world: W
         refused(answer, asked, BAD_QUERY, MISSING_QUERY)
     elif (asked.operation.id, asked.parameter.name) in ONE_OF_SEVERAL:
         refused(answer, asked, ONE_IS_NEEDED)
-    elif _kind(asked) in {"integer", "number", "date-time"} or _schema(asked).enum or _selects_nothing(asked):
+    elif _is_scalar(asked) or _schema(asked).enum or _selects_nothing(asked):
         refused(answer, asked, BAD_QUERY)
     else:
         accepted(answer, asked)
