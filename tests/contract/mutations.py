@@ -19,13 +19,16 @@ Elsewhere the first alternative is the first item, the second one the second.
 """
 ONCE: Mapping[str, str] = {
     "create_handler": "policies", "replace_handler": "policies", "replace_verifier": "policies",
+    "create_estimator_task": "content.handler",
 }  # fmt: skip
-"""Members whose own ones are tried in another operation, which takes the same: validate_handler_policies and
-create_verifier."""
+"""Members whose own ones are tried in another operation, which takes the same (validate_handler_policies,
+create_verifier), or where valid bodies have another alternative."""
 LIKE_OTHERS = re.compile(r"policies\.storage_policy\.(?!face_sample_policy).*filters")
 """Objects that are like another one whose members are tried."""
 INFERRED = re.compile(r"samples\.(?:face|body)\.detection$")
 """Objects that the contract describes as they are answered, and from hearsay: events are not held to it when saved."""
+LONG = {"task_id", "label"}
+"""Integers of 64 bits; the others have 32."""
 UUID = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
 
 Step = str | int
@@ -93,7 +96,7 @@ def _fields(operation: Operation, steps: tuple[Step, ...], schema: Schema) -> It
 
 def _by_origin(schema: Schema) -> bool:
     """True for alternatives that a member tells apart: valid bodies have the first one."""
-    return all("origin" in option.fields for option in schema.options)
+    return any(all(name in option.fields for option in schema.options) for name in ("origin", "target"))
 
 
 def wrong(one: Field) -> Iterator[Wrong]:
@@ -156,7 +159,7 @@ def _wrong_numbers(one: Field) -> Iterator[Wrong]:
     yield from (Wrong(low - step, codes) for low in (low,) if low is not None)
     yield from (Wrong(high + step, codes) for high in (high,) if high is not None)
     if high is not None or schema.kind == "integer":
-        yield Wrong(2**40)
+        yield Wrong(2**63 if one.steps[-1] in LONG else 2**40)
 
 
 def _wrong_lists(schema: Schema) -> Iterator[Wrong]:

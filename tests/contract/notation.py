@@ -22,6 +22,7 @@ STATED = frozenset({"type", "properties", "ref", "enum", "items", "one_of", "for
 _ABOUT = re.compile(
     r"(?:.*_)?(?:source|note|unsure|warning|rule|evidence)|why|when|null_when|meaning|order|default|see|validation"
     r"|discriminator|needs_licence|not_for|gives|empty_when|relative_to|raw_body_value|sample_rule|effect"
+    r"|report_type_or_format|seed_advice|other_query_like_options|filter_object|result|algorithm|.*_spelling"
 )
 """Words about what they stand beside."""
 _SENTENCES: Mapping[str, Schema] = {
@@ -159,7 +160,10 @@ def _marked(schema: Schema, given: Notation) -> Schema:
     return replace(
         schema,
         required=schema.required or plain(given.get("required")) is True,
-        optional=schema.optional or "when" in given or str(given.get("default", "")).startswith("absent"),
+        optional=schema.optional
+        or "when" in given
+        or given.get("not_shown") is True
+        or str(given.get("default", "")).startswith("absent"),
         nullable=schema.nullable or plain(given.get("nullable")) is True or "null_when" in given,
         enum=tuple(one for one in enum if one != "null") if isinstance(enum, list) and not listed else schema.enum,
         pattern=schema.pattern or "pattern" in given,

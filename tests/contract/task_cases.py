@@ -21,11 +21,21 @@ IDS = ("schedule_id", "task_ids")
 
 def clustering(world: World) -> Mapping[str, Any]:
     filters = {"face_ids": [world.face_id, world.lonely_id], "create_time__lt": "2100-01-01T00:00:00Z"}
-    return {"objects_type": "faces", "filters": filters, "threshold": 0.5, "descriptor_type": "face"}
+    return {
+        "objects_type": "faces",
+        "filters": filters,
+        "threshold": 0.5,
+        "descriptor_type": "face",
+    }
 
 
 def reporter(world: World) -> Mapping[str, Any]:
-    return {"task_id": world.clustering_id, "columns": ["user_data", "lists"], "save_images": 1, "csv_delimiter": ";"}
+    return {
+        "task_id": int(world.clustering_id),
+        "columns": ["user_data", "lists"],
+        "save_images": 1,
+        "csv_delimiter": ";",
+    }
 
 
 def exporter(world: World) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ def encoded(body: object) -> bytes:
 def test_a_wrong_value_is_refused_with_its_path(world: World, operation: Operation, known: Field) -> None:
     call = RECIPES[operation.id].call(world)
     for one in wrong(known):
-        if _null_too(operation, known, one.value):
+        if _null_too(operation, known, one.value) or _boolean_too(operation, known, one.value):
             continue
         answer = send(world, operation, encoded(changed(call.body, known, one.value)), call=call)
         assert answer.status == 400, (one.value, answer.data)
@@ -113,6 +113,15 @@ def _null_too(operation: Operation, known: Field, value: object) -> bool:
     return value == [None] and found is not None and not found[1].startswith("top_") and found[1] not in NO_NULLS
 
 
+def _boolean_too(operation: Operation, known: Field, value: object) -> bool:
+    """True for a boolean that is taken for a flag: a known client sends it (source: contract, gc_content)."""
+    return (
+        operation.id == "create_gc_task"
+        and value is True
+        and known.steps[-1] in {"remove_samples", "remove_image_origins"}
+    )
+
+
 def _named(known: Field, below: str) -> str:
     return (known.path + below).removeprefix(".") if below != ".nobody_knows" else known.path
 
@@ -139,6 +148,10 @@ NOT_NEEDED: Mapping[tuple[str, str], str] = {
 NOT_NEEDED_MORE = {("match_bodies", "candidates.0.filters.origin"): "the contract notes that it is optional there"}
 """Fields that the contract requires and nobody misses, and why."""
 NEEDED_TOGETHER = {
+    ("create_linker_task", "content.create_list"): frozenset({12022}),
+    ("create_gc_task", "content.target"): frozenset({12003}),
+    ("create_roc_task", "content.markup.0.face_id"): frozenset({12022}),
+    ("create_estimator_task", "content.handler"): frozenset({12003}),
     **{("verify_credentials", name): frozenset({12022}) for name in ("login", "password")},
     ("patch_account", "description"): frozenset({12022}),
     **{(name, "policies"): frozenset({12003}) for name in ("create_handler", "replace_handler")},
@@ -180,6 +193,17 @@ def test_values_at_the_limits_are_accepted(world: World, operation: Operation, k
 
 
 JUDGED: Mapping[tuple[str, str, str], int] = {
+    # bodies are of events, and the valid calls are about faces
+    **{(f"create_{kind}_task", "content.descriptor_type", "body"): 12022 for kind in ("clustering", "cross_match")},
+    # the linker's list is not there unless it is made
+    ("create_linker_task", "content.create_list", "0"): 12022,
+    # the content is that of another kind
+    **{
+        (name, "task.task_type", str(number)): 12022 if number in {1, 2, 3, 5, 8} else 12003
+        for name in ("create_schedule", "replace_schedule")
+        for number in range(1, 10)
+        if number != 4
+    },
     ("create_token", "visibility_area", "all"): 41004,
     ("replace_token", "visibility_area", "all"): 41004,
     ("verify_credentials", "password", "*"): 41006,

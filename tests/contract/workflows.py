@@ -74,8 +74,11 @@ class Workflows:
         return replace(schema, fields={name: replace(one, items=item) for name, one in schema.fields.items()})
 
     def _parameters(self, given: list[Notation]) -> Iterator[Parameter]:
+        inner = {one["name"] for one in given if one["in"] == "path"}
         for one in given:
             name = str(one["name"])
+            if name in inner and one["in"] == "query":
+                continue  # it is declared twice, and the path rules
             default = plain(one.get("default"))
             schema = self._schema(one)
             words = schema.items is not None and bool(schema.items.enum)
