@@ -87,6 +87,14 @@ class _Part:
     files: ImageFiles
 
 
+class _Unforeseen(Exception):
+    """An image has met an error that nobody foresaw; the others go on."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Estimator:
     """The kind of tasks. Implements `server.domain.tasks.Kind`.
 
@@ -204,6 +212,9 @@ class Estimator:
             except LunaError as error:
                 await context.report(error, name)
                 return None
+            except _Unforeseen as unforeseen:
+                await context.report(unforeseen.error, name)
+                return None
         raise busy
 
     async def _made(self, part: _Part, number: int, name: str) -> bytes:
@@ -213,7 +224,12 @@ class Estimator:
         source = EventSource(name, ImageSource(name, data=data), content.image_type)
         wish = GenerationWish((source,), _data(content), use_exif=content.use_exif)
         handler_id = content.handler_id or NO_HANDLER
-        generated, batch = await self._generation.make(part.principal, handler_id, part.policies, wish, answer.told)
+        try:
+            generated, batch = await self._generation.make(part.principal, handler_id, part.policies, wish, answer.told)
+        except LunaError:
+            raise
+        except Exception as error:
+            raise _Unforeseen(error) from error
         written = answer.written(generated)
         try:
             await self._events.keep(replace(batch, note=TaskNote(task.task_id, number, written)))

@@ -377,6 +377,14 @@ async def test_a_cancelled_task_stops(world: World, images: Path) -> None:
     assert await world.rows() == dict.fromkeys(TABLES, 0)
 
 
+async def test_an_image_that_trips_what_nobody_foresaw_is_an_error_of_its_own(world: World, images: Path) -> None:
+    world.engine.seen = {name: seen for name, seen in world.engine.seen.items() if name != b"picture 2"}
+    result, context = await world.run(of(images))
+    assert sorted(str(info) for _, info in context.reported) == ["2.jpg", "5.jpg"]
+    assert sum(isinstance(error, NotAnImage) for error, _ in context.reported) == 1
+    assert len(result["result"]) == 8
+
+
 async def test_an_engine_that_is_busy_is_waited_for(
     world: World, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
