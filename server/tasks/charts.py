@@ -159,10 +159,10 @@ def _inside(x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> list[tup
 
 def _mark(x: Axis, y: Axis, mark: Mark) -> str:
     at, height = _x(x, mark.x), _y(y, mark.y)
-    below = height < _TOP + 24
+    beside = f'x="{max(at, _LEFT + 16):.1f}" y="{height + (20 if height < _TOP + 24 else -10):.1f}"'
     return (
         f'<circle class="mark" cx="{at:.1f}" cy="{height:.1f}" r="4.5"><title>{escape(mark.name)}</title></circle>'
-        f'<text x="{max(at, _LEFT + 16):.1f}" y="{height + (20 if below else -10):.1f}" class="letter">{escape(mark.letter)}</text>'
+        f'<text {beside} class="letter">{escape(mark.letter)}</text>'
     )
 
 
