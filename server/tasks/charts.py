@@ -159,14 +159,14 @@ def _inside(x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> list[tup
 
 def _mark(x: Axis, y: Axis, mark: Mark) -> str:
     at, height = _x(x, mark.x), _y(y, mark.y)
-    below = height < _TOP + 24
+    beside = f'x="{max(at, _LEFT + 16):.1f}" y="{height + (20 if height < _TOP + 24 else -10):.1f}"'
     return (
         f'<circle class="mark" cx="{at:.1f}" cy="{height:.1f}" r="4.5"><title>{escape(mark.name)}</title></circle>'
-        f'<text x="{max(at, _LEFT + 16):.1f}" y="{height + (20 if below else -10):.1f}" class="letter">{escape(mark.letter)}</text>'
+        f'<text {beside} class="letter">{escape(mark.letter)}</text>'
     )
 
 
-_SUPERSCRIPT: Final = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+_SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _raised(power: int) -> str:
