@@ -16,7 +16,7 @@ from server.tasks.pages import data_uri, page
 
 MOST_CLUSTERS: Final = 50
 MOST_MEMBERS: Final = 10
-"""Clusters on a page, and members of each; a thumbnail has some three thousand bytes, so a page has less than two million."""
+"""Clusters on a page, and members of each: a thumbnail has some three thousand bytes, a page less than two million."""
 SIZE: Final = 96
 """Pixels of a thumbnail's longer side."""
 AT_ONCE: Final = 8

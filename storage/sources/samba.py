@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import smbclient
 from smbprotocol.exceptions import SMBAuthenticationError, SMBException, SMBOSError, SMBResponseException
+from smbprotocol.tree import TreeConnect
 
 from server.domain.task_contents import SambaSource
 from server.errors import InvalidInput, Unavailable
@@ -41,13 +42,14 @@ class SambaFiles:
         steps = [step for step in source.path.replace("\\", "/").split("/") if step]
         if not steps or not all(is_name(step) for step in steps):
             raise InvalidInput(message="path must be a share, or a share and a folder: share/folder")
-        self._root = "\\\\" + "\\".join([address, *steps])
+        self._share = f"\\\\{address}\\{steps[0]}"
+        self._root = "\\".join([self._share, *steps[1:]])
         self._connections: dict[str, Any] = {}
         self._one = asyncio.Lock()
         self._options: dict[str, Any] = {
-            # without a name the library would take that of the machine's own user
+            # without a name or a password the library would look for those of the machine's own user
             "username": source.user or _GUEST,
-            "password": source.password,
+            "password": source.password or _GUEST,
             "port": source.port,
             "connection_timeout": limits.seconds,
             "connection_cache": self._connections,
@@ -111,7 +113,18 @@ class SambaFiles:
                 self._cut()
                 raise
 
+    def _connect(self) -> None:
+        """Make the session and reach the share, which the library would do by referrals where it is not there.
+
+        Guests have no key to verify with what was negotiated.
+        """
+        if self._connections:
+            return
+        session = smbclient.register_session(self._address, **self._options)
+        TreeConnect(session, self._share).connect(require_secure_negotiate=bool(self._source.user))
+
     def _list(self, after: str) -> list[str]:
+        self._connect()
         listing = Listing(self._limits, self._check, self._source.prefix, self._source.postfix)
         waiting: list[tuple[str, ...]] = [()]
         while waiting:
@@ -129,6 +142,7 @@ class SambaFiles:
         return listing.after(after)
 
     def _read(self, name: str) -> bytes:
+        self._connect()
         path = "\\".join([self._root, *name.split("/")])
         data = bytearray()
         with smbclient.open_file(path, mode="rb", buffering=0, share_access="rw", **self._options) as file:

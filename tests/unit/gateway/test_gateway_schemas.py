@@ -123,6 +123,8 @@ REFERENCE = {"type": "face", "id": ID}
     (tasks_pb2.ClusteringContent, {"objects_type": "noses"}, False),
     (tasks_pb2.ClusteringContent, {"filters": {}}, False),
     (tasks_pb2.GcContent, {"target": "face_descriptors", "descriptor_version": 59}, True),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": True, "remove_image_origins": 0}, True),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": 2}, False),
     (tasks_pb2.GcContent, {"target": "face_descriptors", "filters": {"face_ids": [ID]}}, False),
 ])  # fmt: skip
 def test_what_is_taken_and_what_fits_the_schema_is_the_same(message: type[Message], value: object, fits: bool) -> None:

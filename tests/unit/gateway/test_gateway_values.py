@@ -233,6 +233,8 @@ def test_times_that_are_none_are_refused(text: str) -> None:
     (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"tags": ["a"]}}, 12022, "filters.tags"),
     (tasks_pb2.ClusteringContent, {"objects_type": "faces", "filters": {"objects_type": "a"}}, 12022, "filters.obj"),
     (tasks_pb2.ClusteringContent, {"objects_type": "faces", "faces": {}}, 12022, "faces"),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": 2}, 12022, "remove_samples"),
+    (tasks_pb2.GcContent, {"target": "faces", "remove_samples": "1"}, 12022, "remove_samples"),
     (tasks_pb2.CrossMatchContent, {"reference_filters": {"origin": "reference_faces"}}, 12022, "filters.origin"),
     (images_pb2.ImageInput, {"url": "a", "sample_id": "b"}, 12022, "sample_id, url"),
     (images_pb2.Point, [1], 12022, "2 items"),
@@ -277,6 +279,14 @@ def test_what_chooses_a_union_may_stand_beside_its_object(value: object, chosen:
     content = tasks_pb2.LinkerContent()
     Binder(binary=False).bind(content, value)
     assert content == chosen
+
+
+@pytest.mark.parametrize(("value", "meant"), [(0, False), (1, True), (False, False), (True, True)])
+def test_a_flag_may_be_a_boolean_where_clients_send_both(value: object, meant: bool) -> None:
+    content = tasks_pb2.GcContent()
+    Binder(binary=False).bind(content, {"target": "faces", "remove_samples": value})
+    assert content.remove_samples is meant
+    assert Renderer(binary=False).render(content) == {"target": "faces", "filters": {}, "remove_samples": int(meant)}
 
 
 def test_a_mask_names_the_fields_that_are_written() -> None:
