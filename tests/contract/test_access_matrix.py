@@ -23,7 +23,7 @@ from tests.contract.native import Native, Refused
 from tests.contract.operations import LACKING as NOT_HERE
 from tests.contract.rest import Answer, Call
 from tests.contract.test_paths import NOT_FOUND
-from tests.contract.world import World, unknown
+from tests.contract.world import World, nothing, unknown
 from tests.service import Account
 
 CONTRACT = contract()
@@ -288,10 +288,10 @@ def test_what_another_account_has_is_to_a_token_as_if_it_were_not_there(caller: 
     call = caller.prepared(row)
     denial = Denial(404, NOT_FOUND[name], "")
     token = bearer(caller.token(everything(), caller.world.other))
-    there, nowhere = call.path[name], unknown()
+    there, nowhere = call.path[name], nothing(row.operation, name)
     missing = replace(call, path={**call.path, name: nowhere})
     said = _missing(caller, row, call, token, denial)
-    assert said.replace(there, nowhere) == _missing(caller, row, missing, token, denial)
+    assert said.replace(f"'{there}'", f"'{nowhere}'") == _missing(caller, row, missing, token, denial)
 
 
 def _missing(caller: Caller, row: Row, call: Call, credentials: Mapping[str, str], denial: Denial) -> str:

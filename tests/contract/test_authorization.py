@@ -12,7 +12,7 @@ from tests.contract.contract import contract
 from tests.contract.native import Native
 from tests.contract.operations import Operation
 from tests.contract.rest import Answer
-from tests.contract.world import EVENT, World
+from tests.contract.world import World, nothing
 from tests.service import Account
 
 CONTRACT = contract()
@@ -105,7 +105,7 @@ def test_grpc_refuses_a_wrong_password(world: World, native: Native) -> None:
 def test_who_may_not_call_is_not_told_what_is_there(world: World, operation: Operation) -> None:
     call = RECIPES[operation.id].call(world)
     there = world.rest.call(operation, replace(call, account=None))
-    nowhere = {name: EVENT if name in operation.ids else value for name, value in call.path.items()}
+    nowhere = {name: nothing(operation, name) if name in operation.ids else value for name, value in call.path.items()}
     assert world.rest.call(operation, replace(call, path=nowhere, account=None)).data == there.data
 
 

@@ -14,7 +14,7 @@ from tests.contract.contract import contract
 from tests.contract.native import Native
 from tests.contract.operations import Operation
 from tests.contract.rest import Answer, Call
-from tests.contract.world import EVENT, World, unknown
+from tests.contract.world import EVENT, World, nothing, unknown
 from tests.service import Account
 
 CONTRACT = contract()
@@ -35,11 +35,6 @@ def call_of(world: World, operation: Operation, account: Account | None = None, 
     """A valid call with other ids in its path, and perhaps by another account."""
     call = RECIPES[operation.id].call(world)
     return replace(call, path={**call.path, **ids}, account=account or call.account)
-
-
-def nothing(operation: Operation, name: str) -> str:
-    """An id that nothing has."""
-    return str(2**62) if operation.numbered(name) else unknown()
 
 
 def missing(answer: Answer, operation: Operation, name: str) -> None:

@@ -323,7 +323,7 @@ def test_an_empty_value_is_no_number_and_no_time_and_otherwise_no_value(world: W
         refused(answer, asked, BAD_QUERY, MISSING_QUERY)
     elif (asked.operation.id, asked.parameter.name) in ONE_OF_SEVERAL:
         refused(answer, asked, ONE_IS_NEEDED)
-    elif _is_scalar(asked) or _schema(asked).enum or _selects_nothing(asked):
+    elif _is_scalar(asked) or _schema(asked).enum or _schema(asked).min_items or _selects_nothing(asked):
         refused(answer, asked, BAD_QUERY)
     else:
         accepted(answer, asked)

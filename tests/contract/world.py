@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.embedded import EmbeddedPostgres
+from tests.contract.operations import Operation
 from tests.contract.rest import JSON, Answer, Rest
 from tests.contract.schema import TIME, UUID
 from tests.service import Account, Service
@@ -346,6 +347,11 @@ def settled(answer: Answer, *members: str) -> Answer:
 def unknown() -> str:
     """An id that nothing has."""
     return str(uuid.uuid4())
+
+
+def nothing(operation: Operation, name: str) -> str:
+    """A value of a variable of an operation's path that nothing has."""
+    return str(2**62) if operation.numbered(name) else unknown()
 
 
 def by_id(references: Sequence[tuple[str, str]]) -> list[Mapping[str, str]]:
