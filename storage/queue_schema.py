@@ -1,7 +1,7 @@
 """The schema of the queue of jobs, which is the library's own, and how later versions of it are reached.
 
 Which version a database has stands in a comment on the library's main table, so that a migration of Luna finds the
-same end whether the queue was made by an old release or by this one (`docs/adr/0008-tasks-on-procrastinate.md`).
+same end whether the queue was made by an old release or by this one (`docs/adr/0009-tasks-on-procrastinate.md`).
 """
 
 from __future__ import annotations
