@@ -148,7 +148,6 @@ NOT_NEEDED: Mapping[tuple[str, str], str] = {
 NOT_NEEDED_MORE = {("match_bodies", "candidates.0.filters.origin"): "the contract notes that it is optional there"}
 """Fields that the contract requires and nobody misses, and why."""
 NEEDED_TOGETHER = {
-    ("create_linker_task", "content.create_list"): frozenset({12022}),
     ("create_gc_task", "content.target"): frozenset({12003}),
     ("create_roc_task", "content.markup.0.face_id"): frozenset({12022}),
     ("create_estimator_task", "content.handler"): frozenset({12003}),
@@ -195,11 +194,9 @@ def test_values_at_the_limits_are_accepted(world: World, operation: Operation, k
 JUDGED: Mapping[tuple[str, str, str], int] = {
     # bodies are of events, and the valid calls are about faces
     **{(f"create_{kind}_task", "content.descriptor_type", "body"): 12022 for kind in ("clustering", "cross_match")},
-    # the linker's list is not there unless it is made
-    ("create_linker_task", "content.create_list", "0"): 12022,
     # the content is that of another kind
     **{
-        (name, "task.task_type", str(number)): 12022 if number in {1, 2, 3, 5, 8} else 12003
+        (name, "task.task_type", str(number)): 12022
         for name in ("create_schedule", "replace_schedule")
         for number in range(1, 10)
         if number != 4

@@ -114,8 +114,8 @@ class World:
         """An event with the descriptor of a body."""
         self.image_id = self.new_image()
         self.object_id = self.new_object()
-        self.unknown_id, self.linked_id = unknown(), unknown()
-        """Ids that nothing has, and that a list has which a task makes."""
+        self.unknown_id, self.linked_id = unknown(), self.new_list()
+        """An id that nothing has, and a list that tasks put faces into."""
         self._stable = {text for text in map(str, vars(self).values()) if UUID.fullmatch(text)}
         self._stable |= {self.owner.account_id, self.other.account_id, self.advanced.account_id, EVENT}
 
