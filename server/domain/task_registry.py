@@ -110,17 +110,17 @@ class TaskRegistry:
             raise InvalidInput(message=f"Task with id '{task_id}' is {_word(status)}, and cannot be cancelled")
 
     async def remove(self, principal: Principal, task_id: int) -> None:
-        """Delete a task of the caller's account with all that belongs to it.
+        """Delete a task of the caller's account with all that belongs to it; one that has not ended is cancelled first.
 
         Raises:
             TaskNotFound: there is none.
-            InvalidInput: it has not ended.
         """
         status = await self._tasks.remove(principal.writes, task_id)
+        if status is not None and not status.ended:
+            await self._tasks.cancel(principal.writes, task_id)
+            status = await self._tasks.remove(principal.writes, task_id)
         if status is None:
             raise TaskNotFound(task_id=task_id)
-        if not status.ended:
-            raise InvalidInput(message=f"Task with id '{task_id}' is {_word(status)}: cancel it before it is deleted")
 
     async def result(
         self, principal: Principal, task_id: int, form: ResultForm, start: int, length: int | None, limit: int

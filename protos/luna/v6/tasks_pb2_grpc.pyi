@@ -66,7 +66,9 @@ class TasksStub:
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
     """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result; one that has not ended is cancelled first.
+    Errors: TASK_NOT_FOUND.
+    """
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]
     """The result of a task, as JSON, ZIP or HTML.
     Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
@@ -120,7 +122,9 @@ class TasksAsyncStub(TasksStub):
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancel a task; work that runs ends within seconds. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has ended)."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.DeleteTaskRequest, _tasks_pb2.DeleteTaskResponse]  # type: ignore[assignment]
-    """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
+    """Delete a task with its subtasks, errors and result; one that has not ended is cancelled first.
+    Errors: TASK_NOT_FOUND.
+    """
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_tasks_pb2.GetTaskResultRequest, _tasks_pb2.GetTaskResultResponse]  # type: ignore[assignment]
     """The result of a task, as JSON, ZIP or HTML.
     Errors: TASK_NOT_FOUND, NO_TASK_RESULT_YET, NO_TASK_RESULT, TASK_RESULT_GONE, TASK_CANCELLED, TASK_RESULT_TOO_LARGE.
@@ -255,7 +259,9 @@ class TasksServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.DeleteTaskResponse, _abc.Awaitable[_tasks_pb2.DeleteTaskResponse]]:
-        """Delete a task with its subtasks, errors and result. Errors: TASK_NOT_FOUND, INVALID_INPUT (it has not ended)."""
+        """Delete a task with its subtasks, errors and result; one that has not ended is cancelled first.
+        Errors: TASK_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def GetTaskResult(
