@@ -337,7 +337,7 @@ async def test_errors_are_listed_filtered_and_counted(client: Client, backstage:
     assert client.refused(stranger.ask("GET", f"/errors/{errors[0]['error_id']}")) == (404, 28003)
 
 
-async def test_a_task_is_cancelled_once_and_deleted_whether_it_has_ended_or_not(client: Client, backstage: Backstage) -> None:
+async def test_a_task_is_cancelled_once_and_deleted_ended_or_not(client: Client, backstage: Backstage) -> None:
     account = client.account
     task_id = await backstage.task(account, TaskStatus.IN_PROGRESS, parts_all=1)
     stranger = Client(client.service, client.service.account())
