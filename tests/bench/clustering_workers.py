@@ -98,6 +98,7 @@ async def one_run(store: PostgresTaskStore, environment: dict[str, str], workers
             task = await store.get(Scope(ACCOUNT), task_id)
             if task is not None and task.status.ended:
                 break
+            assert all(one.poll() is None for one in processes), "a worker has ended"
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
         assert task.status is TaskStatus.DONE, task
