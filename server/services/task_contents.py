@@ -220,6 +220,9 @@ def _cleaning(message: pb.GcContent, path: str) -> Cleaning:
         ):
             if given:
                 raise BadBody(field=f"{path}.{name}", message="only with a target of descriptors")
+        if not _selects(message.events if target == "events" else message.faces):
+            # what is left out by mistake must not delete everything
+            raise MissingField(field=f"{path}.filters")
         return Cleaning(objects_from(message, path), message.remove_samples, message.remove_image_origins)
     if not message.HasField("descriptor_version"):
         raise MissingField(field=f"{path}.descriptor_version")
@@ -231,6 +234,11 @@ def _cleaning(message: pb.GcContent, path: str) -> Cleaning:
     if kind is not None and not of_events:
         raise BadBody(field=f"{path}.descriptor_type", message="only with the target event_descriptors")
     return Cleaning(DescriptorSelection(of_events, message.descriptor_version, kind))
+
+
+def _selects(filters: Message) -> bool:
+    """True where filters have a condition besides that on the account."""
+    return any(field.name != "account_id" for field, _ in filters.ListFields())
 
 
 def _side(

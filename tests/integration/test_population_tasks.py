@@ -111,10 +111,11 @@ def test_photos_become_clusters_reports_lists_and_nothing(service: Service, clie
     extracted = client.result(client.done("additional_extract", {"objects_type": "faces", "overwrite": 1}))
     assert (extracted["extracted"], extracted["skipped"]) == (6, 0)
 
-    collecting = {"remove_samples": 1, "remove_image_origins": 1}
+    everything = {"create_time__lt": "now-0s"}
+    collecting = {"filters": everything, "remove_samples": 1, "remove_image_origins": 1}
     gone = client.result(client.done("gc", {"target": "events", **collecting}))
     assert (gone["count"], gone["samples"], gone["samples_in_use"], gone["image_origins"]) == (3, 0, 3, 3)
-    gone = client.result(client.done("gc", {"target": "faces", "remove_samples": 1}))
+    gone = client.result(client.done("gc", {"target": "faces", "filters": everything, "remove_samples": 1}))
     assert (gone["count"], gone["samples"]) == (6, 3)
     for event in events:
         sample = event["detections"][0]["samples"]["face"]["sample_id"]

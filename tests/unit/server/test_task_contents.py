@@ -70,7 +70,11 @@ CASES: list[tuple[TaskType, dict[str, object], Content]] = [
     ),
     (TaskType.REPORTER, {"task_id": 3, "columns": ["lists"]}, Report(3, ("lists",))),
     (TaskType.LINKER, {"objects_type": "faces", "list_id": str(ID)}, Link(FaceSelection(), ID)),
-    (TaskType.GC, {"target": "faces", "remove_samples": True}, Cleaning(FaceSelection(), samples=True)),
+    (
+        TaskType.GC,
+        {"target": "faces", "filters": {"face_id__gte": str(ID)}, "remove_samples": True},
+        Cleaning(FaceSelection(face_id_gte=ID), samples=True),
+    ),
     (
         TaskType.GC,
         {"target": "event_descriptors", "descriptor_version": 5, "descriptor_type": "body"},
@@ -245,3 +249,10 @@ def test_errors_of_contents_are_those_of_requests() -> None:
     with pytest.raises(LunaError) as refused:
         FORM.message(TaskType.GC, {"target": "events", "filters": {"masks": [9]}}, "task.content")
     assert (refused.value.code, "task.content.filters.masks.0" in refused.value.detail) == (12022, True)
+
+
+@pytest.mark.parametrize("filters", [{}, {"account_id": str(ID)}], ids=["none", "the account alone"])
+@pytest.mark.parametrize("target", ["faces", "events"])
+def test_a_collection_without_a_condition_is_refused(target: str, filters: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"content\.filters"):
+        FORM.read(TaskType.GC, {"target": target, "filters": filters})
