@@ -55,7 +55,9 @@ def response_content(method: MethodDescriptor, schemas: Schemas) -> Schema:
 
 
 def _bytes_of(media: str) -> Schema:
-    """The schema of bytes of a media type: what reads YAML or text sees more than bytes."""
+    """The schema of bytes of a media type: what reads JSON, YAML or text sees more than bytes."""
+    if media == JSON:
+        return {}
     if media.endswith("yaml"):
         return {"type": "object"}
     return {"type": "string"} if media.startswith("text/") else dict(BINARY)

@@ -35,6 +35,10 @@ class CreateRequest(Protocol):
     account_id: str
 
 
+PART = "application/octet-stream"
+"""Type of a part of a result: it is no document by itself."""
+
+
 class TasksService(tasks_pb2_grpc.TasksServicer):
     """Tasks, their results and errors.
 
@@ -134,8 +138,12 @@ class TasksService(tasks_pb2_grpc.TasksServicer):
             length=request.length if request.HasField("length") else None,
             limit=self._most,
         )
+        whole = len(found.data) == found.size
         return pb.GetTaskResultResponse(
-            data=found.data, content_type=found.content_type, filename=found.filename, size=found.size
+            data=found.data,
+            content_type=found.content_type if whole else PART,
+            filename=found.filename,
+            size=found.size,
         )
 
     async def ListSubtasks(self, request: pb.ListSubtasksRequest, context: object) -> pb.ListSubtasksResponse:

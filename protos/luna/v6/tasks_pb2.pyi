@@ -2180,7 +2180,7 @@ class GetTaskResultResponse(_message.Message):
     data: _builtins.bytes
     """The result."""
     content_type: _builtins.str
-    """application/json, application/zip or text/html."""
+    """application/json, application/zip or text/html; application/octet-stream of a part."""
     filename: _builtins.str
     """Name for a file; empty for JSON and HTML."""
     size: _builtins.int

@@ -47,7 +47,7 @@ def _set(draw: st.DrawFn, message: Message, field: FieldDescriptor) -> None:
     target = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         target.update(draw(st.dictionaries(st.sampled_from(sorted(META)), st.just(""), max_size=MOST_ITEMS)))
-        for key in target:
+        for key in list(target):  # a map of protobuf that is changed while it is gone through skips entries
             target[key] = META[key]
     elif field.message_type is not None and field.is_repeated:
         for _ in range(draw(st.integers(0, MOST_ITEMS))):
