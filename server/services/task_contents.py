@@ -220,8 +220,8 @@ def _cleaning(message: pb.GcContent, path: str) -> Cleaning:
         ):
             if given:
                 raise BadBody(field=f"{path}.{name}", message="only with a target of descriptors")
-        if not _selects(message.events if target == "events" else message.faces):
-            # what is left out by mistake must not delete everything
+        if target == "faces" and not _selects(message.faces):
+            # what is left out by mistake must not delete everybody; of events the reference's own samples leave it out
             raise MissingField(field=f"{path}.filters")
         return Cleaning(objects_from(message, path), message.remove_samples, message.remove_image_origins)
     if not message.HasField("descriptor_version"):

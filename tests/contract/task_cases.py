@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -141,7 +142,11 @@ TASKS: Mapping[str, Recipe] = {
     "create_reporter_task": _creation(reporter, "CreateReporterTask", tasks.CreateReporterTaskRequest),
     "create_exporter_task": _creation(exporter, "CreateExporterTask", tasks.CreateExporterTaskRequest),
     "create_linker_task": _creation(linker, "CreateLinkerTask", tasks.CreateLinkerTaskRequest),
-    "create_gc_task": _creation(gc, "CreateGcTask", tasks.CreateGcTaskRequest),
+    "create_gc_task": replace(
+        _creation(gc, "CreateGcTask", tasks.CreateGcTaskRequest),
+        # without its filters it deletes all events of an account
+        call=lambda world: Call(body={"description": "mine", "content": gc(world)}, account=world.other),
+    ),
     "create_cross_match_task": _creation(cross_match, "CreateCrossMatchTask", tasks.CreateCrossMatchTaskRequest),
     "create_roc_task": _creation(roc, "CreateRocTask", tasks.CreateRocTaskRequest),
     "create_estimator_task": _creation(estimator, "CreateEstimatorTask", tasks.CreateEstimatorTaskRequest),

@@ -149,7 +149,6 @@ NOT_NEEDED_MORE = {("match_bodies", "candidates.0.filters.origin"): "the contrac
 """Fields that the contract requires and nobody misses, and why."""
 NEEDED_TOGETHER = {
     ("create_gc_task", "content.target"): frozenset({12003}),
-    ("create_gc_task", "content.filters"): frozenset({12003}),
     ("create_roc_task", "content.markup.0.face_id"): frozenset({12022}),
     ("create_estimator_task", "content.handler"): frozenset({12003}),
     **{("verify_credentials", name): frozenset({12022}) for name in ("login", "password")},

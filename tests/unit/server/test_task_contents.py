@@ -252,7 +252,10 @@ def test_errors_of_contents_are_those_of_requests() -> None:
 
 
 @pytest.mark.parametrize("filters", [{}, {"account_id": str(ID)}], ids=["none", "the account alone"])
-@pytest.mark.parametrize("target", ["faces", "events"])
-def test_a_collection_without_a_condition_is_refused(target: str, filters: dict[str, str]) -> None:
+def test_a_collection_of_faces_without_a_condition_is_refused(filters: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"content\.filters"):
-        FORM.read(TaskType.GC, {"target": target, "filters": filters})
+        FORM.read(TaskType.GC, {"target": "faces", "filters": filters})
+
+
+def test_a_collection_of_all_events_is_what_the_samples_of_the_reference_ask_for() -> None:
+    assert FORM.read(TaskType.GC, {"target": "events"}) == Cleaning(EventSelection())
