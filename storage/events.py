@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, delete, select
 from server.domain.access import Scope
 from server.domain.attributes import AttributeStore
 from server.domain.descriptors import Descriptor
-from server.domain.event_conditions import Conditions
 from server.domain.events import Batch, Cell, EventQuery, EventRecord, StatisticsQuery
 from server.domain.faces import Page
 from server.errors import InvalidInput
@@ -19,7 +18,6 @@ from storage.blobs import BlobStore
 from storage.database import Database
 from storage.event_batches import BatchWriter
 from storage.event_pages import page_query
-from storage.event_queries import event_conditions
 from storage.event_rows import record_of
 from storage.event_statistics import read_cell, statistics_query
 from storage.filters import among, inside
@@ -36,7 +34,7 @@ _TOGETHER: Final = (event_descriptors.c.event_id == events.c.event_id) & (
 
 
 class PostgresEventStore:
-    """Implements `server.domain.events.EventStore` and `EventSelector`.
+    """Implements `server.domain.events.EventStore`.
 
     `told` is called when something is to be told: it waits in the outbox then.
     """
@@ -67,11 +65,6 @@ class PostgresEventStore:
         """A page of events. See `EventStore.find` and `page_query`."""
         rows = await self._database.fetch(page_query(scope, query, page), planned=True)
         return [record_of(row._asdict()) for row in rows]
-
-    async def select(self, scope: Scope, conditions: Conditions) -> list[UUID]:
-        """Ids of the events under conditions."""
-        found = select(events.c.event_id).where(*event_conditions(scope, conditions))
-        return [row.event_id for row in await self._database.fetch(found, planned=True)]
 
     async def statistics(self, scope: Scope, query: StatisticsQuery) -> list[tuple[Cell, ...]]:
         """Rows of statistics, in the order of their groups. See `EventStore.statistics`.

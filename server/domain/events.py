@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -10,9 +10,9 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.access import Scope
-from server.domain.attributes import BasicAttributes, Ethnicity, Gender, TemporaryAttribute
+from server.domain.attributes import Ethnicity, Gender, TemporaryAttribute
 from server.domain.descriptors import Descriptor
-from server.domain.event_conditions import Column, Condition, Conditions, MetaField
+from server.domain.event_conditions import Column, Condition, MetaField
 from server.domain.faces import Face, NewFace, Page
 from server.domain.media import Media
 from server.domain.policies import DescriptorKind
@@ -314,19 +314,4 @@ class EventStore(Protocol):
 
     async def remove(self, scope: Scope, event_ids: Collection[UUID]) -> int:
         """Delete events with their descriptors. Returns how many there were."""
-        ...
-
-
-def basic_facts(basic: BasicAttributes | None) -> Facts:
-    """The facts that basic attributes give."""
-    if basic is None:
-        return NO_FACTS
-    return Facts(gender=basic.gender, age=basic.age, ethnicity=basic.ethnicity)
-
-
-class EventSelector(Protocol):
-    """Selects events by conditions that only the database knows."""
-
-    async def select(self, scope: Scope, conditions: Conditions) -> Sequence[UUID]:
-        """Ids of the events under conditions."""
         ...
