@@ -30,14 +30,16 @@ OURS = UUID(int=1)
 
 @dataclass
 class MemoryFiles:
-    """Files of a task."""
+    """Files of a task; `reads` are the names that were read, in their order."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)
 
     async def write(self, name: str, data: bytes) -> None:
         self.kept[name] = data
 
     async def read(self, name: str) -> bytes:
+        self.reads.append(name)
         try:
             return self.kept[name]
         except KeyError:
@@ -46,10 +48,10 @@ class MemoryFiles:
 
 @dataclass
 class MemoryContext:
-    """One step of a task."""
+    """One step of a task. `files` are `MemoryFiles`, or what stands around them."""
 
     task: Task
-    files: TaskFiles
+    files: Any = field(default_factory=MemoryFiles)
     reported: list[TaskFailure] = field(default_factory=list)
     cancelled: bool = False
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from conftest import World
 
 from server.domain.access import Scope
 from server.domain.events import RecordDetection
@@ -23,6 +22,7 @@ from server.tasks.additional_extraction import AdditionalExtraction
 from server.tasks.sample_descriptors import SampleDescriptors
 from tests.integration.storage.made import NOW, THEIRS, a_face, number
 from tests.integration.storage.made_events import an_event
+from tests.populations import World
 from tests.scripted_engine import ScriptedEngine, body
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 

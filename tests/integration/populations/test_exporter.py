@@ -9,7 +9,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import World, entries, picture
 
 from server.domain.access import Scope
 from server.domain.samples import SampleType
@@ -20,6 +19,7 @@ from server.errors import BadBody
 from server.tasks.exporter import Exporter
 from tests.integration.storage.made import OURS, THEIRS, a_face, a_list, number
 from tests.integration.storage.made_events import a_full_event, an_event
+from tests.populations import World, entries, picture
 from tests.task_contexts import FixedForm, MemoryContext, MemoryFiles, Run, a_task
 
 

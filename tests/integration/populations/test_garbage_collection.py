@@ -12,7 +12,6 @@ from typing import ClassVar
 from uuid import UUID
 
 import pytest
-from conftest import World
 
 from server.domain.access import Scope
 from server.domain.event_conditions import Column, Condition, Operator
@@ -29,6 +28,7 @@ from server.tasks.garbage_collection import GarbageCollection
 from storage.origins import HttpOrigins
 from tests.integration.storage.made import NOW, THEIRS, a_face, number
 from tests.integration.storage.made_events import an_event
+from tests.populations import World
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from conftest import World
 from sqlalchemy import func, select
 
 from server.domain.access import Scope
@@ -23,6 +22,7 @@ from server.tasks.linker import Linker, face_of
 from storage.schema import audit, faces
 from tests.integration.storage.made import NOW, OURS, THEIRS, a_face, a_list, number, vector
 from tests.integration.storage.made_events import a_full_event, an_event
+from tests.populations import World
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 
 LIST = number(50)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 import zipfile
 
-from conftest import World
 from sqlalchemy import text
 
 from server.domain.samples import SampleType
@@ -14,6 +13,7 @@ from server.domain.tasks import TaskType
 from server.tasks.exporter import Exporter
 from storage.task_files import BlobTaskFiles
 from tests.integration.storage.made import OURS, number
+from tests.populations import World
 from tests.task_contexts import FixedForm, Run, a_task
 
 MANY = 10_000

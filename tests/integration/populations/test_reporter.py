@@ -12,7 +12,6 @@ from uuid import UUID
 import cv2
 import numpy as np
 import pytest
-from conftest import World, entries, picture
 
 from engines.vision.thumbnails import OpenCvThumbnails, thumbnail
 from server.domain.access import Scope
@@ -24,6 +23,7 @@ from server.tasks.contact_sheets import MOST_CLUSTERS, MOST_MEMBERS, ContactShee
 from server.tasks.reporter import Reporter
 from tests.integration.storage.made import NOW, THEIRS, a_face, number
 from tests.integration.storage.made_events import an_event
+from tests.populations import World, entries, picture
 from tests.task_contexts import FixedForm, MemoryFiles, Run, a_task
 
 

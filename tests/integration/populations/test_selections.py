@@ -7,7 +7,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from conftest import World
 
 from server.domain.event_conditions import Column, Condition, Operator
 from server.domain.policies import DescriptorKind, EventCandidates, TimeBound
@@ -17,6 +16,7 @@ from server.domain.tasks import TaskType
 from server.tasks.selections import selected
 from tests.integration.storage.made import NOW, OURS, THEIRS, a_face, a_list, number
 from tests.integration.storage.made_events import an_event
+from tests.populations import World
 from tests.task_contexts import MemoryContext, MemoryFiles, a_task
 
 CONTEXT = MemoryContext(a_task(TaskType.EXPORTER), MemoryFiles())

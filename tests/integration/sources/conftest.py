@@ -18,7 +18,7 @@ from server.errors import LunaError
 from server.settings import Fetch, Tasks
 from storage.fetch import HttpFetcher
 from storage.sources.opening import Sources
-from tests.task_context import MemoryFiles
+from tests.task_contexts import MemoryFiles
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
 

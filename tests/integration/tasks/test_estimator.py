@@ -40,7 +40,7 @@ from server.domain.policies import (
     StoragePolicy,
 )
 from server.domain.task_contents import DiskSource, Estimation, S3Source, Source, ZipSource
-from server.domain.tasks import NewTask, Subtask, Task, TaskFailure, TaskStatus, TaskStopped, TaskType
+from server.domain.tasks import NewTask, Subtask, Task, TaskStatus, TaskStopped, TaskType
 from server.errors import BadBody, Busy, FeatureOff, HandlerNotFound, ListsNotFound, NotAnImage, Unavailable
 from server.services.event_answers import JsonAnswers
 from server.services.policies import ProtoPolicyForm
@@ -60,7 +60,7 @@ from storage.task_notes import PostgresTaskNotes
 from storage.tasks import PostgresTaskStore
 from tests.scripted_engine import ScriptedEngine, face
 from tests.servers import redis_client, redis_url
-from tests.task_context import MemoryContext, MemoryFiles
+from tests.task_contexts import MemoryContext, MemoryFiles
 
 __all__ = ["redis_client", "redis_url"]
 
@@ -148,7 +148,7 @@ class World:
         return await self.result(context, parts), context
 
     async def result(self, context: MemoryContext, parts: list[Subtask]) -> dict[str, Any]:
-        collected = await self.estimator.collect(context, parts, [_failure(context, one) for one in context.reported])
+        collected = await self.estimator.collect(context, parts, context.reported)
         file = collected.result.file
         assert file is not None
         data = file.read_bytes()
@@ -164,13 +164,6 @@ class World:
         kind = HandlerType.DYNAMIC if policies is None else HandlerType.STATIC
         await self.handlers.create(Handler(handler_id, self.account_id, kind, "", policies, None, now, now))
         return handler_id
-
-
-def _failure(context: MemoryContext, reported: tuple[Exception, str | None]) -> TaskFailure:
-    error, info = reported
-    code, detail = getattr(error, "code", 1), getattr(error, "detail", "")
-    now = datetime.now(UTC)
-    return TaskFailure(1, context.task.task_id, TaskType.ESTIMATOR, code, now, "", detail, 400, info)
 
 
 @asynccontextmanager
@@ -255,9 +248,8 @@ async def test_every_image_has_its_events_and_a_broken_one_is_an_error(world: Wo
         ["a", "b"],
         "camera",
     )
-    ((error, info),) = context.reported
-    assert isinstance(error, NotAnImage)
-    assert info == "5.jpg"
+    (failure,) = context.reported
+    assert (failure.code, failure.info) == (NotAnImage.code, "5.jpg")
     (told,) = result["errors"]
     assert told["additional_info"] == "5.jpg"
     assert told["error_code"] == NotAnImage.code
@@ -274,16 +266,16 @@ async def test_a_part_that_runs_again_keeps_nothing_again_and_answers_the_same(w
     assert [len(part.content["files"]) for part in parts] == [4, 4, 2]
     for part in parts:
         await world.estimator.work(context, part)
-    first = dict(context.files.files)
+    first = dict(context.files.kept)
     looked = len(world.engine.looks)
     again = MemoryContext(context.task)
     for part in parts:
         await world.estimator.work(again, part)
-    assert again.files.files == {name: data for name, data in first.items() if name.startswith("answers")}
+    assert again.files.kept == {name: data for name, data in first.items() if name.startswith("answers")}
     assert await world.rows() == ONCE
     # only the one that failed is looked at again, and reported again: its report is kept with the end of the part
     assert len(world.engine.looks) == looked + 1
-    assert [info for _, info in again.reported] == ["5.jpg"]
+    assert [one.info for one in again.reported] == ["5.jpg"]
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
@@ -310,7 +302,7 @@ async def test_a_worker_that_dies_anywhere_leaves_each_image_once(
         try:
             await world.estimator.work(context, part)
         except Crash:
-            context.reported = [one for one in context.reported if False]
+            context.reported = []
             await world.estimator.work(context, part)
     result = await world.result(context, parts)
     assert len(result["result"]) == 9
@@ -324,7 +316,7 @@ async def test_two_workers_with_the_same_part_keep_each_image_once(world: World,
     contexts = [MemoryContext(context.task) for _ in range(4)]
     await asyncio.gather(*(world.estimator.work(one, part) for one in contexts for part in parts))
     assert await world.rows() == ONCE
-    written = [one.files.files for one in contexts]
+    written = [one.files.kept for one in contexts]
     assert all(one == written[0] for one in written), "everybody has the answer of the one who kept it"
     blobs = [entry.key async for batch in world.blobs.entries("samples") for entry in batch]
     assert len(blobs) == ONCE["samples"], "the bytes of the others were taken back"
@@ -355,7 +347,7 @@ async def test_a_late_worker_stops_when_the_result_has_been_collected(world: Wor
     late = MemoryContext(context.task)
     with pytest.raises(TaskStopped):
         await world.estimator.work(late, parts[0])
-    assert not late.files.files
+    assert not late.files.kept
     assert (await world.result(context, parts))["result"], "collecting again needs no note"
 
 
@@ -371,7 +363,7 @@ async def test_a_deleted_task_keeps_nothing_more(world: World, images: Path) -> 
 async def test_a_cancelled_task_stops(world: World, images: Path) -> None:
     context = MemoryContext(await world.task(of(images)))
     parts = await world.split(context)
-    context.stopped = True
+    context.cancelled = True
     with pytest.raises(TaskStopped):
         await world.estimator.work(context, parts[0])
     assert await world.rows() == dict.fromkeys(TABLES, 0)
@@ -380,8 +372,8 @@ async def test_a_cancelled_task_stops(world: World, images: Path) -> None:
 async def test_an_image_that_trips_what_nobody_foresaw_is_an_error_of_its_own(world: World, images: Path) -> None:
     world.engine.seen = {name: seen for name, seen in world.engine.seen.items() if name != b"picture 2"}
     result, context = await world.run(of(images))
-    assert sorted(str(info) for _, info in context.reported) == ["2.jpg", "5.jpg"]
-    assert sum(isinstance(error, NotAnImage) for error, _ in context.reported) == 1
+    assert sorted(str(one.info) for one in context.reported) == ["2.jpg", "5.jpg"]
+    assert sum(one.code == NotAnImage.code for one in context.reported) == 1
     assert len(result["result"]) == 8
 
 
@@ -455,7 +447,7 @@ async def test_an_archive_among_the_objects_of_the_account_is_read(world: World,
     source: Source = ZipSource(f"/6/objects/{object_id}")
     result, context = await world.run(Estimation(source, None, KEEPING_ALL))
     assert len(result["result"]) == 9
-    assert [info for _, info in context.reported] == ["фото/5.jpg"]
+    assert [one.info for one in context.reported] == ["фото/5.jpg"]
     assert await world.rows() == ONCE | {"media": ONCE["media"] + 1}
 
 
