@@ -300,6 +300,73 @@ class Tasks(Group):
         return self
 
 
+class Kubernetes(Group):
+    """The cluster that runs lambdas where LUNA_LAMBDAS__RUNNER is `kubernetes`."""
+
+    namespace: str = Field("luna-lambdas", min_length=1, description="Namespace of everything that a lambda has.")
+    image: str = Field("", description="Image with this package installed, which lambdas are built upon.")
+    pull_secret: str = Field("", description="Secret of the image's registry; empty needs none.")
+    platform: str = Field("", description="host:port of gRPC, as lambdas reach it from inside the cluster.")
+    archives: str = Field(
+        "", description="http://host:port of `luna lambdas`, as lambdas fetch their archive from inside the cluster."
+    )
+    config: Path | None = Field(None, description="A kubeconfig file; empty uses the service account of the pod.")
+    cpu: str = Field("1", min_length=1, description="Most cores of a lambda's pod, as Kubernetes writes them.")
+
+
+class Lambdas(Group):
+    """Lambdas: users' own programs, run by `luna lambdas` apart from everything else."""
+
+    enabled: bool = Field(True, description="Serve lambdas.")
+    runner: Literal["local", "kubernetes"] = Field("local", description="Where they run: this machine, or a cluster.")
+    host: str = Field("127.0.0.1", description="Address that `luna lambdas` listens on.")
+    port: int = Field(50090, ge=1, le=65535, description="Port that `luna lambdas` listens on.")
+    address: str = Field(
+        "", description="host:port of `luna lambdas` on another machine; empty lets `luna up` start it here."
+    )
+    secret: SecretStr | None = Field(
+        None, min_length=16, description="Lets servers call `luna lambdas`; `luna up` makes one at each start."
+    )
+    isolation: Literal["auto", "bubblewrap", "user", "none"] = Field(
+        "auto",
+        description="How lambdas of this machine are kept apart: in a sandbox of bubblewrap, or as users of their own "
+        "where this is root. `auto` takes the first that can be had, and no lambda where none can; `none` trusts them.",
+    )
+    network: bool = Field(False, description="Let lambdas reach the network. They reach this service without it.")
+    requirements: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("*",),
+        description="Packages, separated by commas, that lambdas may install; * allows all, empty allows none but "
+        "the wheels that an archive has in its folder wheels/.",
+    )
+    index_url: str = Field("", description="Index that packages come from; empty is pip's own setting.")
+    wheels: Path | None = Field(None, description="Folder of wheels that packages may also come from.")
+    most: int = Field(50, ge=0, description="Most lambdas of an account.")
+    archive_max_bytes: int = Field(16 << 20, ge=1 << 10, description="Largest archive.")
+    archive_max_unpacked_bytes: int = Field(256 << 20, ge=1 << 10, description="Most bytes of all files of an archive.")
+    archive_max_files: int = Field(2000, ge=1, description="Most files of an archive.")
+    archive_max_ratio: float = Field(
+        200, ge=1, description="A file of an archive that is more than so many times as large unpacked is refused."
+    )
+    builds: int = Field(1, ge=1, le=16, description="Builds at the same time; others wait.")
+    build_seconds: float = Field(300, gt=0, description="Longest build.")
+    build_max_bytes: int = Field(1 << 30, ge=1 << 20, description="Most bytes of a build.")
+    log_bytes: int = Field(256 << 10, ge=1 << 10, description="Bytes of each log that are kept, the newest.")
+    start_seconds: float = Field(30, gt=0, description="Longest start of a lambda.")
+    call_seconds: float = Field(60, gt=0, description="Longest call of a lambda.")
+    idle_seconds: float = Field(600, gt=0, description="A lambda that is not called for so long is stopped.")
+    calls: int = Field(16, ge=1, le=1024, description="Calls that one lambda is given at the same time.")
+    waiting: int = Field(64, ge=0, description="Calls of one lambda that wait for others; further ones are refused.")
+    request_max_bytes: int = Field(64 << 20, ge=1 << 10, description="Largest body of a call.")
+    response_max_bytes: int = Field(256 << 20, ge=1 << 10, description="Largest body of an answer.")
+    memory_bytes: int = Field(
+        512 << 20, ge=64 << 20, description="Most memory of a lambda, all its processes together."
+    )
+    processes: int = Field(32, ge=1, description="Most processes and threads of a lambda.")
+    files: int = Field(256, ge=16, description="Most open files of a process of a lambda.")
+    temporary_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of a lambda's temporary folder.")
+    kubernetes: Kubernetes = Field(default_factory=Kubernetes)
+
+
 class Metrics(Group):
     """Metrics for Prometheus."""
 
@@ -337,6 +404,7 @@ class Settings(BaseSettings):
     events: Events = Field(default_factory=Events)
     websocket: Websocket = Field(default_factory=Websocket)
     tasks: Tasks = Field(default_factory=Tasks)
+    lambdas: Lambdas = Field(default_factory=Lambdas)
 
     @property
     def models_folder(self) -> Path:
@@ -382,5 +450,6 @@ _PRIVATE: dict[str, set[str]] = {
     "blobs": {"url"},
     "engine": {"address", "host"},
     "tasks": {"folders"},
+    "lambdas": {"address", "host", "index_url", "wheels", "kubernetes"},
 }
 """Settings that are no secrets and still nobody's business."""

@@ -251,6 +251,40 @@ handlers: Final = Table(
     Index("handlers_newest_idx", "account_id", text("create_time DESC"), "handler_id"),
 )
 
+lambdas: Final = Table(
+    "lambdas",
+    metadata,
+    Column("lambda_id", Uuid, primary_key=True),
+    Column("account_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    _text("description"),
+    Column("lambda_type", Text, nullable=False),
+    Column("commands", JSONB, nullable=False),
+    Column("pods", SmallInteger, nullable=False),
+    Column("archive_id", Uuid, nullable=False),
+    Column("token_id", Uuid, nullable=False),
+    _time("create_time"),
+    _time("last_update_time"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    UniqueConstraint("account_id", "name"),
+    Index("lambdas_newest_idx", "account_id", text("create_time DESC"), "lambda_id"),
+)
+
+#: What a runner reports of lambdas. It is not the truth about anything, so it is no change that the trail remembers.
+lambda_states: Final = Table(
+    "lambda_states",
+    metadata,
+    Column("lambda_id", Uuid, ForeignKey("lambdas.lambda_id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("image_status", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("info", JSONB, nullable=False),
+    Column("image_logs", JSONB, nullable=False),
+    Column("documentation", Text, nullable=False),
+    _time("report_time"),
+)
+
 verifiers: Final = Table(
     "verifiers",
     metadata,

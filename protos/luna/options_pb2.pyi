@@ -102,6 +102,8 @@ class Rest(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     WEBSOCKET_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    DIVERSION_FIELD_NUMBER: _builtins.int
+    PROXIED_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """Status of success; 200 where it is 0. With 204 there is no body."""
     location: _builtins.str
@@ -128,6 +130,13 @@ class Rest(_message.Message):
     """
     frame: _builtins.str
     """A message field of the response. A response without it ends the WebSocket: there is no frame for what it tells."""
+    diversion: _builtins.str
+    """Full name of a method that is asked instead, with the request as it came, where this one says that another program
+    answers (`DIVERTED`), or finds the request wrong. Its request has what the path names, and `request`, an
+    `HttpRequest`; its response has `answer`, an `HttpAnswer`, or none where no other program answers.
+    """
+    proxied: _builtins.str
+    """Template of paths that every verb of HTTP is served on by another process, which streams both ways."""
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___BodyForm.ValueType]:
         """Forms of the request's body; JSON alone where none is named."""
@@ -157,10 +166,12 @@ class Rest(_message.Message):
         accepted: _builtins.str = ...,
         websocket: _builtins.str = ...,
         frame: _builtins.str = ...,
+        diversion: _builtins.str = ...,
+        proxied: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body_optional", b"body_optional", "content", b"content", "forms", b"forms", "frame", b"frame", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "redirects", b"redirects", "status", b"status", "text", b"text", "websocket", b"websocket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body_optional", b"body_optional", "content", b"content", "diversion", b"diversion", "forms", b"forms", "frame", b"frame", "head", b"head", "header_prefix", b"header_prefix", "ignored_parts", b"ignored_parts", "location", b"location", "msgpack", b"msgpack", "proxied", b"proxied", "redirects", b"redirects", "status", b"status", "text", b"text", "websocket", b"websocket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,6 +288,7 @@ class Field(_message.Message):
     INLINE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     BOOLEAN_FIELD_NUMBER: _builtins.int
+    PART_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in REST where it is another one."""
     nullable: _builtins.bool
@@ -333,6 +345,8 @@ class Field(_message.Message):
     """A text with a time: RFC 3339, or relative to now: now-3h, with s, m, h, d, w, M (months) or y (years)."""
     boolean: _builtins.bool
     """With `flag`: requests may have true and false in JSON, too."""
+    part_type: _builtins.str
+    """In a multipart body the part of this field has this content type; application/octet-stream where it is empty."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names that REST takes the field under. Only one of them may be given; answers have `name`."""
@@ -367,10 +381,11 @@ class Field(_message.Message):
         inline: _builtins.bool = ...,
         time: _builtins.bool = ...,
         boolean: _builtins.bool = ...,
+        part_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "aliases", b"aliases", "boolean", b"boolean", "csv", b"csv", "default", b"default", "filled", b"filled", "flag", b"flag", "hidden", b"hidden", "inline", b"inline", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "null_value", b"null_value", "nullable", b"nullable", "pattern", b"pattern", "prefix", b"prefix", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "time", b"time", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_max_items", b"_max_items", "_max_length", b"_max_length", "_min", b"_min", "_min_items", b"_min_items", "_min_length", b"_min_length", "aliases", b"aliases", "boolean", b"boolean", "csv", b"csv", "default", b"default", "filled", b"filled", "flag", b"flag", "hidden", b"hidden", "inline", b"inline", "max", b"max", "max_items", b"max_items", "max_length", b"max_length", "min", b"min", "min_items", b"min_items", "min_length", b"min_length", "name", b"name", "null_value", b"null_value", "nullable", b"nullable", "part_type", b"part_type", "pattern", b"pattern", "prefix", b"prefix", "present", b"present", "query", b"query", "reason", b"reason", "required", b"required", "time", b"time", "unique", b"unique", "uuid", b"uuid", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015

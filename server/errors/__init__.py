@@ -15,6 +15,7 @@
     │   │                        IndexVersionMismatch
     │   ├── access               TokenCorrupted, TokenAccountNeeded, VisibilityNotAllowed
     │   ├── faces, events        EmptyAttribute, UnknownTarget, BadAvatar, UnknownDeletionTarget
+    │   ├── lambdas              BadLambda, TooManyLambdas, Diverted
     │   ├── tasks, parts         CrossMatchObjectMissing, CrossMatchSelectionEmpty, ClusteringSelectionEmpty,
     │   │                        TaskNotReportable, NoClusters, TaskResultTooLarge, TaskCancelled,
     │   │                        UnknownLicenceTarget
@@ -36,7 +37,7 @@
     │   ├── images, handlers     SeveralRectangles, OnlyDynamicHandlers
     │   ├── FunctionOff          403  FAILED_PRECONDITION  a part of the server is switched off
     │   │   └── parts            EventsOff, TasksOff, SenderOff, LivenessOff, ImageStoreOff, HandlersOff, LambdaOff,
-    │   │                        MatcherOff, RemoteSdkOff, AccountsOff
+    │   │                        MatcherOff, RemoteSdkOff, AccountsOff, NoIsolation
     │   └── NoMatcher            403  FAILED_PRECONDITION
     ├── FeatureOff               403  FAILED_PRECONDITION  a model pack is not installed
     ├── NotFound                 404  NOT_FOUND
@@ -49,25 +50,28 @@
     │   ├── events               EventNotFound, EventsNotFound, EventExternalIdNotFound, EventTrackIdNotFound
     │   ├── tasks                TaskNotFound, TasksNotFound, TaskErrorNotFound, TaskErrorsNotFound, TaskResultGone,
     │   │                        NoTaskResultYet, NoTaskResult, ScheduleNotFound
-    │   ├── handlers             HandlerNotFound, VerifierNotFound
+    │   ├── handlers, lambdas    HandlerNotFound, VerifierNotFound, LambdaNotFound
     │   └── legacy               LegacyDescriptorNotFound, PersonNotFound
     ├── MethodNotAllowed         405  UNIMPLEMENTED
     ├── Conflict                 409  ALREADY_EXISTS
     │   ├── access               LoginTaken, AccountIdTaken
     │   ├── stores               BucketTaken, ObjectIdTaken
+    │   ├── lambdas              LambdaNameTaken
     │   └── faces, events ...    AttributeBound, SamplesDiffer, EventIdTaken, PersonHasFace
+    ├── LambdaArchiveGone        410  FAILED_PRECONDITION
     ├── ImageNotAccessible       422  FAILED_PRECONDITION
     ├── Busy                     429  RESOURCE_EXHAUSTED   with the seconds to wait
     ├── Internal                 500  INTERNAL             the request id and nothing else
     ├── other failures           500  INTERNAL
     │   ├── transport            BadUrl, BrokenPayload, FingerprintMismatch
     │   ├── matching, tasks ...  IndexSearchFailed, CrossMatchingFailed, SubtasksNotSent, TaskProgressNotSaved,
-    │   │                        TaskBegunTooOften, TaskKindUnknown,
-    │   │                        HandlerCorrupted
+    │   │                        TaskBegunTooOften, TaskKindUnknown, HandlerCorrupted, LambdaFailed,
+    │   │                        LambdaNotUpdated
     │   └── EngineFailure        EngineBroken, BadEngineSettings, EngineNotLicensed, EngineNotInitialized,
     │                            EngineNotReady, EngineMemoryFull, DescriptorNotCreated, DescriptorsNotCreated,
     │                            EyesNotEstimated, MaskNotEstimated, FaceNotDetected, FacesNotDetected
     ├── Unavailable              502  UNAVAILABLE
+    │   ├── lambdas              LambdaNotRunning
     │   └── transport            ServerDisconnected, NotConnected, ConnectionFailed, NetworkFailed, ProxyUnreachable,
     │                            ProxyRefused, TlsFailed, ConnectorTlsFailed, CertificateRefused, HandshakeFailed,
     │                            UnexpectedContentType, UnusableResponse
@@ -90,6 +94,7 @@ from server.errors.faces import *
 from server.errors.families import *
 from server.errors.handlers import *
 from server.errors.images import *
+from server.errors.lambdas import *
 from server.errors.legacy import *
 from server.errors.matching import *
 from server.errors.page import reference as reference

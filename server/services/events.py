@@ -13,7 +13,7 @@ from server.domain.events import Batch, EventOrder, EventStore
 from server.domain.faces import Page
 from server.domain.generation.keeping import Keeping
 from server.domain.handlers import HandlerStore, HandlerType
-from server.errors import EventNotFound, EventsOff, HandlerNotFound, OnlyDynamicHandlers
+from server.errors import EventNotFound, EventsOff, HandlerNotFound, LambdaOff, OnlyDynamicHandlers
 from server.rpc.calls import current
 from server.services.event_filters import conditions_at, in_query
 from server.services.event_generation import EventGeneration
@@ -60,6 +60,18 @@ class EventsService(events_pb2_grpc.EventsServicer):
     ) -> pb.GenerateEventsResponse:
         """Make events of sources that each carry their own data."""
         return await self._generation.stream(request)
+
+    async def CallHandlerLambda(
+        self, request: pb.CallHandlerLambdaRequest, context: object
+    ) -> pb.CallHandlerLambdaResponse:
+        """Send a request to the lambda that stands in for a handler; nothing where none does."""
+        handler_id = UUID(request.handler_id)
+        handler = await self._handlers.get(current().principal.writes, handler_id)
+        if handler is None:
+            raise HandlerNotFound(handler_id=handler_id)
+        if handler.handler_type is HandlerType.LAMBDA:
+            raise LambdaOff
+        return pb.CallHandlerLambdaResponse()
 
     async def SaveEvent(self, request: pb.SaveEventRequest, context: object) -> pb.SaveEventResponse:
         """Keep and tell an event that the caller made."""

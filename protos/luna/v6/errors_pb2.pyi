@@ -459,6 +459,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
     ERROR_REASON_NO_STORED_SAMPLE: _ErrorReason.ValueType  # 221
     """Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
+    ERROR_REASON_LAMBDA_NOT_FOUND: _ErrorReason.ValueType  # 230
+    """Lambda with id '{lambda_id}' not found. LUNA code 42001, HTTP 404."""
+    ERROR_REASON_LAMBDA_NAME_TAKEN: _ErrorReason.ValueType  # 231
+    """Lambda with name '{lambda_name}' already exists. LUNA code 42003, HTTP 409."""
+    ERROR_REASON_LAMBDA_FAILED: _ErrorReason.ValueType  # 232
+    """The lambda's own code failed: {message}. LUNA code 42004, HTTP 500."""
+    ERROR_REASON_BAD_LAMBDA: _ErrorReason.ValueType  # 233
+    """The lambda is not valid: {message}. LUNA code 42005, HTTP 400."""
+    ERROR_REASON_LAMBDA_NOT_UPDATED: _ErrorReason.ValueType  # 234
+    """Lambda with id '{lambda_id}' could not be updated: {message}. LUNA code 42006, HTTP 500."""
+    ERROR_REASON_LAMBDA_ARCHIVE_GONE: _ErrorReason.ValueType  # 235
+    """The archive of lambda with id '{lambda_id}' is gone: replace the lambda. LUNA code 42012, HTTP 410."""
+    ERROR_REASON_LAMBDA_NOT_RUNNING: _ErrorReason.ValueType  # 236
+    """Lambda with id '{lambda_id}' does not run, its status is '{status}'. LUNA code 11, HTTP 502."""
+    ERROR_REASON_NO_ISOLATION: _ErrorReason.ValueType  # 237
+    """Lambdas cannot be kept apart from this server, so that none is taken: {message}. LUNA code 11072, HTTP 403."""
+    ERROR_REASON_TOO_MANY_LAMBDAS: _ErrorReason.ValueType  # 238
+    """The account has {count} lambdas, and may have {limit}. LUNA code 42005, HTTP 400."""
+    ERROR_REASON_DIVERTED: _ErrorReason.ValueType  # 239
+    """Handler with id '{handler_id}' is a lambda, which takes its requests by CallHandlerLambda. LUNA code 12031, HTTP 400."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons, as in `google.rpc.ErrorInfo.reason` without the prefix."""
@@ -892,6 +912,26 @@ ERROR_REASON_ORIGIN_NOT_REMOVED: ErrorReason.ValueType  # 220
 """Image at '{url}' could not be deleted: {message}. LUNA code 11027, HTTP 400."""
 ERROR_REASON_NO_STORED_SAMPLE: ErrorReason.ValueType  # 221
 """Object with id '{id}' has no stored sample. LUNA code 13003, HTTP 404."""
+ERROR_REASON_LAMBDA_NOT_FOUND: ErrorReason.ValueType  # 230
+"""Lambda with id '{lambda_id}' not found. LUNA code 42001, HTTP 404."""
+ERROR_REASON_LAMBDA_NAME_TAKEN: ErrorReason.ValueType  # 231
+"""Lambda with name '{lambda_name}' already exists. LUNA code 42003, HTTP 409."""
+ERROR_REASON_LAMBDA_FAILED: ErrorReason.ValueType  # 232
+"""The lambda's own code failed: {message}. LUNA code 42004, HTTP 500."""
+ERROR_REASON_BAD_LAMBDA: ErrorReason.ValueType  # 233
+"""The lambda is not valid: {message}. LUNA code 42005, HTTP 400."""
+ERROR_REASON_LAMBDA_NOT_UPDATED: ErrorReason.ValueType  # 234
+"""Lambda with id '{lambda_id}' could not be updated: {message}. LUNA code 42006, HTTP 500."""
+ERROR_REASON_LAMBDA_ARCHIVE_GONE: ErrorReason.ValueType  # 235
+"""The archive of lambda with id '{lambda_id}' is gone: replace the lambda. LUNA code 42012, HTTP 410."""
+ERROR_REASON_LAMBDA_NOT_RUNNING: ErrorReason.ValueType  # 236
+"""Lambda with id '{lambda_id}' does not run, its status is '{status}'. LUNA code 11, HTTP 502."""
+ERROR_REASON_NO_ISOLATION: ErrorReason.ValueType  # 237
+"""Lambdas cannot be kept apart from this server, so that none is taken: {message}. LUNA code 11072, HTTP 403."""
+ERROR_REASON_TOO_MANY_LAMBDAS: ErrorReason.ValueType  # 238
+"""The account has {count} lambdas, and may have {limit}. LUNA code 42005, HTTP 400."""
+ERROR_REASON_DIVERTED: ErrorReason.ValueType  # 239
+"""Handler with id '{handler_id}' is a lambda, which takes its requests by CallHandlerLambda. LUNA code 12031, HTTP 400."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -15,6 +15,7 @@ from luna.v6 import bodies_pb2 as _bodies_pb2
 from luna.v6 import errors_pb2 as _errors_pb2
 from luna.v6 import event_filters_pb2 as _event_filters_pb2
 from luna.v6 import faces_pb2 as _faces_pb2
+from luna.v6 import http_calls_pb2 as _http_calls_pb2
 from luna.v6 import images_pb2 as _images_pb2
 from luna.v6 import policies_pb2 as _policies_pb2
 from luna.v6 import sdk_pb2 as _sdk_pb2
@@ -1436,6 +1437,58 @@ class EventNotification(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventNotification: _TypeAlias = EventNotification  # noqa: Y015
+
+@_typing.final
+class CallHandlerLambdaRequest(_message.Message):
+    """Request of CallHandlerLambda."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HANDLER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    handler_id: _builtins.str
+    """The handler; a UUID."""
+    @_builtins.property
+    def request(self) -> _http_calls_pb2.HttpRequest:
+        """What the lambda is sent; its path is that of the lambda's main function, whatever is said here."""
+
+    def __init__(
+        self,
+        *,
+        handler_id: _builtins.str = ...,
+        request: _http_calls_pb2.HttpRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handler_id", b"handler_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallHandlerLambdaRequest: _TypeAlias = CallHandlerLambdaRequest  # noqa: Y015
+
+@_typing.final
+class CallHandlerLambdaResponse(_message.Message):
+    """Response of CallHandlerLambda."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answer(self) -> _http_calls_pb2.HttpAnswer:
+        """What the lambda answered; absent where the handler is not of type 2."""
+
+    def __init__(
+        self,
+        *,
+        answer: _http_calls_pb2.HttpAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallHandlerLambdaResponse: _TypeAlias = CallHandlerLambdaResponse  # noqa: Y015
 
 @_typing.final
 class SaveEventRequest(_message.Message):

@@ -45,6 +45,11 @@ class EventsStub:
                 request_serializer=luna_dot_v6_dot_events__pb2.GenerateStreamEventsRequest.SerializeToString,
                 response_deserializer=luna_dot_v6_dot_events__pb2.GenerateEventsResponse.FromString,
                 _registered_method=True)
+        self.CallHandlerLambda = channel.unary_unary(
+                '/luna.v6.Events/CallHandlerLambda',
+                request_serializer=luna_dot_v6_dot_events__pb2.CallHandlerLambdaRequest.SerializeToString,
+                response_deserializer=luna_dot_v6_dot_events__pb2.CallHandlerLambdaResponse.FromString,
+                _registered_method=True)
         self.SaveEvent = channel.unary_unary(
                 '/luna.v6.Events/SaveEvent',
                 request_serializer=luna_dot_v6_dot_events__pb2.SaveEventRequest.SerializeToString,
@@ -79,7 +84,7 @@ class EventsServicer:
         answered, everything that an event names is stored and can be found, unless the handler says not to wait; if
         anything of it fails, nothing is stored. That nobody is found is no error.
         Errors: HANDLER_NOT_FOUND, BAD_BODY (policies for a static handler, or none for a dynamic one), FEATURE_OFF,
-        LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY.
+        LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY, DIVERTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +92,15 @@ class EventsServicer:
 
     def GenerateStreamEvents(self, request, context):
         """The same with sources that each carry their own data of the event. Beta: its form may change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CallHandlerLambda(self, request, context):
+        """Send a request to the lambda that stands in for a handler, and hand its answer back as it is. No policies apply: what
+        is stored is what the lambda stores. In REST the two methods above do this for a handler of type 2.
+        Errors: HANDLER_NOT_FOUND, LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING, LAMBDA_FAILED, BUSY, DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +149,11 @@ def add_EventsServicer_to_server(servicer, server):
                     servicer.GenerateStreamEvents,
                     request_deserializer=luna_dot_v6_dot_events__pb2.GenerateStreamEventsRequest.FromString,
                     response_serializer=luna_dot_v6_dot_events__pb2.GenerateEventsResponse.SerializeToString,
+            ),
+            'CallHandlerLambda': grpc.unary_unary_rpc_method_handler(
+                    servicer.CallHandlerLambda,
+                    request_deserializer=luna_dot_v6_dot_events__pb2.CallHandlerLambdaRequest.FromString,
+                    response_serializer=luna_dot_v6_dot_events__pb2.CallHandlerLambdaResponse.SerializeToString,
             ),
             'SaveEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.SaveEvent,
@@ -212,6 +231,33 @@ class Events:
             '/luna.v6.Events/GenerateStreamEvents',
             luna_dot_v6_dot_events__pb2.GenerateStreamEventsRequest.SerializeToString,
             luna_dot_v6_dot_events__pb2.GenerateEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CallHandlerLambda(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luna.v6.Events/CallHandlerLambda',
+            luna_dot_v6_dot_events__pb2.CallHandlerLambdaRequest.SerializeToString,
+            luna_dot_v6_dot_events__pb2.CallHandlerLambdaResponse.FromString,
             options,
             channel_credentials,
             insecure,

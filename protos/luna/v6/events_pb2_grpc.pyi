@@ -41,10 +41,15 @@ class EventsStub:
     answered, everything that an event names is stored and can be found, unless the handler says not to wait; if
     anything of it fails, nothing is stored. That nobody is found is no error.
     Errors: HANDLER_NOT_FOUND, BAD_BODY (policies for a static handler, or none for a dynamic one), FEATURE_OFF,
-    LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY.
+    LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY, DIVERTED.
     """
     GenerateStreamEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.GenerateStreamEventsRequest, _events_pb2.GenerateEventsResponse]
     """The same with sources that each carry their own data of the event. Beta: its form may change."""
+    CallHandlerLambda: _grpc.UnaryUnaryMultiCallable[_events_pb2.CallHandlerLambdaRequest, _events_pb2.CallHandlerLambdaResponse]
+    """Send a request to the lambda that stands in for a handler, and hand its answer back as it is. No policies apply: what
+    is stored is what the lambda stores. In REST the two methods above do this for a handler of type 2.
+    Errors: HANDLER_NOT_FOUND, LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING, LAMBDA_FAILED, BUSY, DEADLINE_EXCEEDED.
+    """
     SaveEvent: _grpc.UnaryUnaryMultiCallable[_events_pb2.SaveEventRequest, _events_pb2.SaveEventResponse]
     """Store an event that the caller made, and tell subscribers. Samples that it names are taken on trust.
     Errors: HANDLER_NOT_FOUND, ONLY_DYNAMIC_HANDLERS, EVENTS_OFF.
@@ -73,10 +78,15 @@ class EventsAsyncStub(EventsStub):
     answered, everything that an event names is stored and can be found, unless the handler says not to wait; if
     anything of it fails, nothing is stored. That nobody is found is no error.
     Errors: HANDLER_NOT_FOUND, BAD_BODY (policies for a static handler, or none for a dynamic one), FEATURE_OFF,
-    LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY.
+    LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY, DIVERTED.
     """
     GenerateStreamEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.GenerateStreamEventsRequest, _events_pb2.GenerateEventsResponse]  # type: ignore[assignment]
     """The same with sources that each carry their own data of the event. Beta: its form may change."""
+    CallHandlerLambda: _aio.UnaryUnaryMultiCallable[_events_pb2.CallHandlerLambdaRequest, _events_pb2.CallHandlerLambdaResponse]  # type: ignore[assignment]
+    """Send a request to the lambda that stands in for a handler, and hand its answer back as it is. No policies apply: what
+    is stored is what the lambda stores. In REST the two methods above do this for a handler of type 2.
+    Errors: HANDLER_NOT_FOUND, LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING, LAMBDA_FAILED, BUSY, DEADLINE_EXCEEDED.
+    """
     SaveEvent: _aio.UnaryUnaryMultiCallable[_events_pb2.SaveEventRequest, _events_pb2.SaveEventResponse]  # type: ignore[assignment]
     """Store an event that the caller made, and tell subscribers. Samples that it names are taken on trust.
     Errors: HANDLER_NOT_FOUND, ONLY_DYNAMIC_HANDLERS, EVENTS_OFF.
@@ -108,7 +118,7 @@ class EventsServicer(metaclass=_abc_1.ABCMeta):
         answered, everything that an event names is stored and can be found, unless the handler says not to wait; if
         anything of it fails, nothing is stored. That nobody is found is no error.
         Errors: HANDLER_NOT_FOUND, BAD_BODY (policies for a static handler, or none for a dynamic one), FEATURE_OFF,
-        LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY.
+        LISTS_NOT_FOUND, NOT_AN_IMAGE, MULTIPLE_FACES, DOWNLOAD_FAILED, SAMPLE_NOT_FOUND, BUSY, DIVERTED.
         """
 
     @_abc_1.abstractmethod
@@ -118,6 +128,17 @@ class EventsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_pb2.GenerateEventsResponse, _abc.Awaitable[_events_pb2.GenerateEventsResponse]]:
         """The same with sources that each carry their own data of the event. Beta: its form may change."""
+
+    @_abc_1.abstractmethod
+    def CallHandlerLambda(
+        self,
+        request: _events_pb2.CallHandlerLambdaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.CallHandlerLambdaResponse, _abc.Awaitable[_events_pb2.CallHandlerLambdaResponse]]:
+        """Send a request to the lambda that stands in for a handler, and hand its answer back as it is. No policies apply: what
+        is stored is what the lambda stores. In REST the two methods above do this for a handler of type 2.
+        Errors: HANDLER_NOT_FOUND, LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING, LAMBDA_FAILED, BUSY, DEADLINE_EXCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def SaveEvent(
