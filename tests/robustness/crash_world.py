@@ -17,6 +17,7 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
+from pydantic import SecretStr
 
 from server import settings
 from server.application import content_form
@@ -292,11 +293,17 @@ class Maker:
 
     async def _image(self, account: UUID) -> str:
         media_id = self._id()
-        await self._world.media.add(Media(media_id, account, MediaKind.IMAGES, "image/jpeg", 1, b"hash", self._now), b"i")
+        row = Media(media_id, account, MediaKind.IMAGES, "image/jpeg", 1, b"hash", self._now)
+        await self._world.media.add(row, b"i")
         return f"/6/images/{media_id}"
 
 
-async def make(url: settings.SecretStr, data: Path, images: Path, elsewhere: str) -> list[Case]:
+def of_population(one: UUID) -> bool:
+    """Whether an id is one of the population: those are counted from 1."""
+    return one.int < 1 << 64
+
+
+async def make(url: SecretStr, data: Path, images: Path, elsewhere: str) -> list[Case]:
     """Make everything in a database and a folder of blobs."""
     database = Database(url, settings.Database())
     try:

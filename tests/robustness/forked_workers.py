@@ -41,9 +41,7 @@ class Forking:
 
     def close(self) -> None:
         """End it; workers that are left are not its business."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(20)
+        self.process.communicate(timeout=20)
 
 
 def kill(pid: int) -> None:
@@ -56,8 +54,8 @@ def kill(pid: int) -> None:
 
 
 def _serve() -> None:
-    from server.commands import worker  # noqa: PLC0415 - what takes the time
-    from server.settings import load  # noqa: PLC0415
+    from server.commands import worker
+    from server.settings import load
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers that were killed
     for line in sys.stdin.buffer:

@@ -1,194 +1,126 @@
 """Workers that are killed in the middle of tasks of every kind: each task ends as if none had died.
 
-A life is a copy of one database with a task of every kind in it. A worker works on all of them side by side, is killed
-at a moment that is drawn, and another one goes on. What is there at the end is what a worker leaves that nobody kills.
+A life is a copy of one database and one blob store with tasks of every kind in them. A worker does all of them side by
+side and is killed in the middle of a step of one of them, and so of others; another one goes on. What is there at the
+end is compared with what a worker leaves that nobody kills.
 
-CI kills a few; LUNA_TEST_CRASHES=20 as many as that.
+Lives go on until every kind has been hit in the middle of a step so often: twice in CI, LUNA_TEST_CRASHES=20 times
+where that is set.
+`--log-cli-level=INFO` tells how often that was, and in which steps.
 """
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
 import random
-import shutil
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
-import asyncpg
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from server.domain.tasks import TaskType
-from tests.engines import SECRET, EngineProcess
-from tests.packs import models_folder
-from tests.robustness import crash_world, forked_workers
-from tests.robustness.crash_effects import Remains, differences, remains
-from tests.robustness.crash_world import Case
-from tests.servers import TEMPLATE, PostgresServer, postgres, redis_url
+from storage.task_queue import COLLECT, PART, PLAN
+from tests.robustness.crash_effects import differences
+from tests.robustness.crash_lives import Life, Lives, Moment, lives_of
+from tests.servers import PostgresServer, postgres, redis_url
 
 __all__ = ["postgres", "redis_url"]
 
-MOMENTS = int(os.environ.get("LUNA_TEST_CRASHES", "3"))
+HITS = int(os.environ.get("LUNA_TEST_CRASHES", "2"))
+MOST_LIVES = 5 * HITS
 SEED = 20260301
-AT_ONCE = 12
-LIFE_SECONDS = 60
-STEPS = ("luna.plan", "luna.part", "luna.part", "luna.collect")
+STEPS = (PLAN, PART, COLLECT, COLLECT)
+"""Tasks that a worker is not killed for are mostly split or worked on then; they are seldom collected."""
 
-STATE = """
-    SELECT task.task_id, task.status, task.parts_done, (
-        SELECT max(job.task_name) FROM procrastinate_jobs AS job
-        WHERE job.status = 'doing' AND (job.args ->> 'task_id')::bigint = task.task_id
-    ) AS step FROM tasks AS task
-"""
-
-
-class Elsewhere(BaseHTTPRequestHandler):
-    """Has images, each until it is asked to delete it."""
-
-    gone: set[str] = set()
-
-    def do_DELETE(self) -> None:  # noqa: N802 - the name is the library's
-        self.send_response(404 if self.path in self.gone else 204)
-        self.gone.add(self.path)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+log = logging.getLogger(__name__)
+pytestmark = pytest.mark.timeout(120 + 60 * MOST_LIVES)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When a worker is killed: `after` of the seconds that it takes without a kill, once a step of a task is begun."""
+class Crashes:
+    """A life without a crash, and those with one."""
 
-    number: int
-    case: str
-    step: str
-    after: float
+    kinds: dict[str, TaskType]
+    undisturbed: Life
+    disturbed: dict[Moment, Life]
 
+    def steps(self) -> Counter[tuple[TaskType, str]]:
+        """In which steps how many lives were hit, by kind: each life once for each kind and step."""
+        return Counter(
+            one
+            for life in self.disturbed.values()
+            for one in {(self.kinds[name], state.step) for name, state in life.hit.items() if state.step is not None}
+        )
 
-@dataclass
-class Life:
-    """What came of one life: which tasks were under way when its worker was killed, and in which step."""
-
-    moment: Moment | None
-    running: dict[str, str | None] = field(default_factory=dict)
-    remains: Remains | None = None
-    seconds: float = 0
-    seen: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-
-
-@dataclass
-class Lives:
-    """Begins lives with the same population and the same tasks."""
-
-    postgres: PostgresServer
-    forking: forked_workers.Forking
-    environment: dict[str, str]
-    folder: Path
-    template: str
-    cases: list[Case]
-
-    async def live(self, moment: Moment | None) -> Life:
-        """A life, whose worker is killed at a moment."""
-        life, name = Life(moment), "undisturbed" if moment is None else str(moment.number)
-        url = await self.postgres.create(self.template)
-        folder = self.folder / name
-        data, temporary = folder / "data", folder / "temporary"
-        temporary.mkdir(parents=True)
-        await asyncio.to_thread(shutil.copytree, self.folder / "template", data, copy_function=os.link)
-        environment = self.environment | {
-            "LUNA_DATA": str(data),
-            "LUNA_DATABASE__URL": url.get_secret_value(),
-            "TMPDIR": str(temporary),
-        }
-        connection = await asyncpg.connect(url.get_secret_value())
-        began = time.monotonic()
-        worker = self.forking.start(environment, folder / "worker-1.log")
-        try:
-            if moment is not None:
-                await self._until(connection, life, moment)
-                await asyncio.to_thread(forked_workers.kill, worker)
-                life.running = {
-                    name: step for name, (status, step) in (await self._state(connection)).items() if status in (0, 1, 4)
-                }
-                worker = self.forking.start(environment, folder / "worker-2.log")
-            await self._end(connection, life, began)
-        finally:
-            await asyncio.to_thread(forked_workers.kill, worker)
-            await connection.close()
-        life.seconds = time.monotonic() - began
-        life.remains = await remains(url, data, temporary, self.cases)
-        await self.postgres.drop(url)
-        return life
-
-    async def _until(self, connection: asyncpg.Connection, life: Life, moment: Moment) -> None:
-        end = time.monotonic() + LIFE_SECONDS
-        while True:
-            status, step = (await self._state(connection))[moment.case]
-            if step == moment.step or status in (2, 3, 5):
-                break
-            assert time.monotonic() < end
-            await asyncio.sleep(0.002)
-        await asyncio.sleep(moment.after)
-
-    async def _state(self, connection: asyncpg.Connection) -> dict[str, tuple[int, str | None]]:
-        rows = {row["task_id"]: row for row in await connection.fetch(STATE)}
-        return {case.name: (rows[case.task_id]["status"], rows[case.task_id]["step"]) for case in self.cases}
-
-    async def _end(self, connection: asyncpg.Connection, life: Life, began: float) -> None:
-        end = time.monotonic() + LIFE_SECONDS
-        while True:
-            state = await self._state(connection)
-            for name, (_, step) in state.items():
-                if step is not None:
-                    life.seen.setdefault((name, step), []).append(time.monotonic() - began)
-            if all(status in (2, 3, 5) for status, _ in state.values()):
-                break
-            assert time.monotonic() < end, state
-            await asyncio.sleep(0.005)
-        await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now()")
-        while await connection.fetchval("SELECT count(*) FROM procrastinate_jobs"):
-            assert time.monotonic() < end
-            await asyncio.sleep(0.02)
+    def hits(self) -> Counter[TaskType]:
+        """How many lives were hit in the middle of a step of a kind."""
+        return Counter(
+            kind
+            for life in self.disturbed.values()
+            for kind in {self.kinds[name] for name, state in life.hit.items() if state.step is not None}
+        )
 
 
-@asynccontextmanager
-async def _lives(postgres: PostgresServer, redis_url: SecretStr, folder: Path) -> AsyncIterator[Lives]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
-    engine = EngineProcess()
-    engine.start()
-    forking = forked_workers.Forking()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
-    Thread(target=server.serve_forever, daemon=True).start()
-    images = folder / "images"
-    images.mkdir()
-    try:
-        template = await postgres.create(TEMPLATE)
-        cases = await crash_world.make(template, folder / "template", images, f"http://127.0.0.1:{server.server_port}")
-        environment |= {
-            "LUNA_REDIS__URL": redis_url.get_secret_value(),
-            "LUNA_MODELS": str(models_folder()),
-            "LUNA_ENGINE__ADDRESS": engine.address,
-            "LUNA_ENGINE__SECRET": SECRET,
-            "LUNA_FETCH__ALLOW_PRIVATE": "true",
-            "LUNA_TASKS__FOLDERS": str(images),
-            "LUNA_TASKS__WORKERS": str(AT_ONCE),
-            "LUNA_TASKS__PART_SIZE": str(crash_world.PART_SIZE),
-            "LUNA_TASKS__IMAGES_PER_PART": str(crash_world.IMAGES_PER_PART),
-            "LUNA_TASKS__HEARTBEAT_SECONDS": "0.2",
-            "LUNA_TASKS__STALLED_SECONDS": "1",
-        }
-        name = template.get_secret_value().split("?")[0].rsplit("/", 1)[1]
-        yield Lives(postgres, forking, environment, folder, name, cases)
-    finally:
-        forking.close()
-        server.shutdown()
-        server.server_close()
-        engine.end()
+async def lived(lives: Lives) -> Crashes:
+    """Live until every kind has been hit often enough, aiming at the one that has been hit least."""
+    chance = random.Random(SEED)
+    undisturbed = await lives.undisturbed()
+    crashes = Crashes({case.name: case.task_type for case in lives.cases}, undisturbed, {})
+    while min((hits := crashes.hits())[kind] for kind in TaskType) < HITS and len(crashes.disturbed) < MOST_LIVES:
+        case = min(chance.sample(lives.cases, len(lives.cases)), key=lambda one: hits[one.task_type])
+        moment = Moment(case.name, chance.choice(STEPS), chance.random())
+        life = await lives.disturbed(moment, undisturbed.took.get((moment.case, moment.step), 0))
+        crashes.disturbed[moment] = life
+        log.info("%s: %.1f s, %s tasks were running", moment, life.seconds, len(life.hit))
+    return crashes
+
+
+@pytest_asyncio.fixture(scope="module")
+async def crashes(
+    postgres: PostgresServer, redis_url: SecretStr, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Crashes]:
+    async with lives_of(postgres, redis_url, tmp_path_factory.mktemp("lives")) as lives:
+        found = await lived(lives)
+    hits, steps = found.hits(), found.steps()
+    for kind in TaskType:
+        inside = ", ".join(f"{step} {steps[kind, step]}" for step in (PLAN, PART, COLLECT))
+        log.info("%s was hit in a step %s times of %s: %s", kind.name, hits[kind], len(found.disturbed), inside)
+    yield found
+
+
+@pytest.mark.parametrize("kind", TaskType)
+def test_a_task_whose_worker_is_killed_has_its_effects_once(crashes: Crashes, kind: TaskType) -> None:
+    assert crashes.hits()[kind] >= HITS, "it has to be hit to prove anything"
+    wanted = crashes.undisturbed.remains
+    found = [
+        f"{moment}: {name}: {what}"
+        for moment, life in crashes.disturbed.items()
+        for name, what in differences(wanted, life.remains)
+        if crashes.kinds.get(name) is kind
+    ]
+    assert found == []
+
+
+def test_killed_workers_leave_no_blobs_and_no_files(crashes: Crashes) -> None:
+    """Strays of the blob store are those that the sweeper finds: it has passed before anybody looks."""
+    wanted = crashes.undisturbed.remains
+    found = [
+        f"{moment}: {what}"
+        for moment, life in crashes.disturbed.items()
+        for name, what in differences(wanted, life.remains)
+        if not name
+    ]
+    assert found == []
+    assert wanted.files == ()
+
+
+def test_the_trail_tells_of_a_step_again_only_where_it_was_begun_again(crashes: Crashes) -> None:
+    """Each commit has its entry, and so a step that is begun again after it had committed something has another one."""
+    for life in crashes.disturbed.values():
+        for name, one in crashes.undisturbed.remains.effects.items():
+            found = life.remains.effects[name]
+            assert 0 <= found.entries - one.entries <= life.taken_over.get(name, 0) + found.tries, name
