@@ -74,7 +74,7 @@ class Effects:
     Attributes:
         rows: how many there are of each row, by table.
         results: the result and its page, without numbers and times of errors.
-        told: how many notices wait of each event that the task has made, in no order.
+        told: how many notices wait, and then how many of each event that the task has made.
         paired: True where its events and their faces name each other.
         changed: methods and objects of the audit trail.
         entries: how many entries the trail has.
@@ -99,12 +99,14 @@ class Remains:
         blobs: how many blobs there are of each content, by folder, once strays have been swept.
         strays: how many the sweeper has removed.
         files: files that nobody would ever remove: of tasks that have ended, half written, temporary.
+        elsewhere: images that somebody else has deleted because a task asked for it.
     """
 
     effects: Mapping[str, Effects]
     blobs: Counter[str]
     strays: int
     files: tuple[str, ...]
+    elsewhere: frozenset[str] = frozenset()
 
 
 async def remains(url: SecretStr, data: Path, temporary: Path, cases: Sequence[Case]) -> Remains:
@@ -144,6 +146,8 @@ def differences(wanted: Remains, found: Remains) -> Iterator[tuple[str, str]]:
             yield name, f"the trail lacks {_some(lacking)}, and has {_some(more_of)}"
     if wanted.blobs != found.blobs:
         yield "", f"blobs are lost, {wanted.blobs - found.blobs}, or too many, {found.blobs - wanted.blobs}"
+    if wanted.elsewhere != found.elsewhere:
+        yield "", f"images elsewhere: {_some(wanted.elsewhere - found.elsewhere)} are still there"
     if found.files:
         yield "", f"files are left: {found.files[:5]}"
 
@@ -160,16 +164,13 @@ async def _effects(database: Database, blobs: BlobStore, case: Case) -> Effects:
     trail = await database.fetch(text(TRAIL), values)
     pairs = {tuple(row) for row in await database.fetch(text(EVENTS), values)}
     made = {str(event_id) for event_id, _ in pairs}
-    notices = Counter(
-        one
-        for row in await database.fetch(text(NOTICES), values)
-        for one in made.intersection(_ID.findall(row.notice.decode("latin-1")))
-    )
+    notices = await database.fetch(text(NOTICES), values)
+    told = Counter(one for row in notices for one in made.intersection(_ID.findall(row.notice.decode("latin-1"))))
     named = {tuple(row) for row in await database.fetch(text(FACES), values)}
     return Effects(
         rows=rows,
         results=tuple([_result(one, case) for one in await _results(database, blobs, case)]),
-        told=tuple(notices.values()),
+        told=(len(notices), *sorted(told.values())),
         paired=case.task_type is not TaskType.ESTIMATOR or pairs == named,
         changed=frozenset(_anonymous(f"{row.method} {one}", case) for row in trail for one in row.objects),
         entries=len(trail),

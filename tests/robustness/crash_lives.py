@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,8 @@ from tests.servers import TEMPLATE, PostgresServer
 
 AT_ONCE: Final = 12
 """Steps that a worker does at once: one of each task."""
-LIFE_SECONDS: Final = 60
+LIFE_SECONDS: Final = 120
+"""How long a life may take: some seconds on a machine that has nothing else to do."""
 
 _TAKEN_OVER: Final = re.compile(r"task_id=(\d+)\S* .*of a lost worker is taken over")
 STATE: Final = """
@@ -107,7 +108,8 @@ class Stage:
     def taken_over(self) -> Counter[str]:
         """How many steps of each task were taken over."""
         names = {case.task_id: case.name for case in self.cases}
-        return Counter(names[int(one)] for one in _TAKEN_OVER.findall(self.log.read_text()))
+        taken_over = map(int, _TAKEN_OVER.findall(self.log.read_text()))
+        return Counter(names[one] for one in taken_over if one in names)
 
     async def until(self, moment: Moment, seconds: float) -> None:
         """Wait for a moment in a step that takes so long, or for the end of its task."""
@@ -196,13 +198,15 @@ class Lives:
                 hit = {name: one for name, one in (await stage.state()).items() if not one.status.ended}
                 worker = self.forking.start(stage.environment, stage.log)
                 took = await stage.finish()
+                seconds = time.monotonic() - began
             finally:
                 await asyncio.to_thread(kill, worker)
-            return Life(await self._remains(stage), time.monotonic() - began, hit, stage.taken_over(), took)
+            return Life(await self._remains(stage), seconds, hit, stage.taken_over(), took)
 
     async def _remains(self, stage: Stage) -> Remains:
         url = SecretStr(stage.environment["LUNA_DATABASE__URL"])
-        return await remains(url, stage.folder / "data", stage.folder / "temporary", self.cases)
+        found = await remains(url, stage.folder / "data", stage.folder / "temporary", self.cases)
+        return replace(found, elsewhere=frozenset(Elsewhere.gone))
 
     @asynccontextmanager
     async def _stage(self) -> AsyncIterator[Stage]:
@@ -218,6 +222,7 @@ class Lives:
             "LUNA_DATABASE__URL": url.get_secret_value(),
             "TMPDIR": str(temporary),
         }
+        Elsewhere.gone.clear()
         connection = await asyncpg.connect(url.get_secret_value())
         try:
             yield Stage(connection, self.cases, environment, folder)
