@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ COMPONENT: Final = "The blob store"
 ATTEMPT_SECONDS: Final = 15
 """How long one request to a remote store may take, its retries included."""
 CHUNK: Final = 1000
+_UNFINISHED: Final = re.compile(r"#\d+$")
+"""How the names end of files that object_store still writes."""
 PROBE: Final = "ready"
 """A key that is never written: reading it asks the store and nothing else."""
 
@@ -146,6 +149,23 @@ class BlobStore:
             async for batch in self._store.list(prefix, chunk_size=CHUNK):
                 yield [BlobEntry(entry["path"], entry["size"], entry["last_modified"]) for entry in batch]
 
+    async def discard_unfinished(self, prefix: str, before: datetime) -> int:
+        """Delete what was half written under a folder, by a process that was killed, and not touched since a time.
+
+        A local folder is written to beside the key, and what is there is renamed once it is whole; no key leads to it
+        before, and `entries` leaves it out. Remote stores see to it by themselves.
+
+        Returns:
+            How many files were deleted.
+
+        Raises:
+            Unavailable: as for `put`.
+        """
+        if self._root is None:
+            return 0
+        with _neutral_errors(prefix):
+            return await asyncio.to_thread(_discard_unfinished, self._root / prefix, before.timestamp())
+
     async def _sync(self, key: str) -> None:
         if self._root is not None:
             await asyncio.to_thread(self._sync_file, self._root, self._root / key)
@@ -173,6 +193,17 @@ def _store(url: str, root: Path | None, options: settings.Blobs) -> ObjectStore:
         retry_config={"max_retries": 3, "retry_timeout": limit},
         **config,
     )
+
+
+def _discard_unfinished(folder: Path, before: float) -> int:
+    discarded = 0
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if _UNFINISHED.search(name)):
+            with suppress(FileNotFoundError):  # it was finished just now
+                if path.stat().st_mtime <= before:
+                    path.unlink()
+                    discarded += 1
+    return discarded
 
 
 def _fsync(path: Path) -> None:

@@ -25,6 +25,14 @@ ATTEMPTS: Final = 20
 RETRY_SECONDS: Final = 0.5
 """A lock is waited for less than a second, so that no other call waits behind it for longer; then it is tried again."""
 
+_HAS: Final = text("SELECT luna_has_event_month(to_char(CAST(:day AS date), 'YYYY_MM'))")
+#: A month is made with the tables locked against readers too, before they look which partitions there are. One that has
+#: looked, and then waits for the default partition, would miss whatever has left it when the wait is over.
+_ALONE: Final = (
+    text("SET LOCAL lock_timeout = '700ms'"),
+    text("SELECT pg_advisory_xact_lock(hashtext('luna_event_months'))"),
+    text("LOCK TABLE events, event_descriptors IN ACCESS EXCLUSIVE MODE"),
+)
 _MAKE: Final = text("SELECT luna_make_event_month(CAST(:day AS date))")
 _DROP: Final = text("SELECT luna_drop_event_month(CAST(:day AS date))")
 _THERE: Final = text("""
@@ -61,7 +69,9 @@ class EventMonths:
 
     async def make(self, day: date) -> bool:
         """Make the table of the month that a day is in. False where it is there. Errors are those of `prepare`."""
-        return await self._patiently(_MAKE, day)
+        if (await self._database.fetch(_HAS, {"day": day}))[0][0]:
+            return False  # without a lock: this is asked all the time
+        return await self._patiently(day, *_ALONE, _MAKE)
 
     async def there(self) -> list[date]:
         """The first days of the months that have tables, oldest first."""
@@ -77,20 +87,23 @@ class EventMonths:
             Busy, Unavailable, DeadlineExceeded: as for `prepare`.
         """
         old = [month for month in await self.there() if _month(month, 1) <= day]
-        return [month for month in old if await self._patiently(_DROP, month)]
+        return [month for month in old if await self._patiently(month, _DROP)]
 
-    async def _patiently(self, statement: TextClause, day: date) -> bool:
-        """Call a function until the locks that it needs are free."""
+    async def _patiently(self, day: date, *statements: TextClause) -> bool:
+        """Run statements in one transaction until the locks that they need are free. What the last one answers."""
         for _ in range(ATTEMPTS - 1):
             try:
-                return await self._call(statement, day)
+                return await self._run(day, *statements)
             except Busy:
                 await asyncio.sleep(RETRY_SECONDS)
-        return await self._call(statement, day)
+        return await self._run(day, *statements)
 
-    async def _call(self, statement: TextClause, day: date) -> bool:
+    async def _run(self, day: date, *statements: TextClause) -> bool:
+        *before, last = statements
         async with self._database.transaction(traced=False) as connection:
-            return bool(await connection.scalar(statement, {"day": day}))
+            for statement in before:
+                await connection.execute(statement)
+            return bool(await connection.scalar(last, {"day": day}))
 
 
 def _month(day: date, distance: int) -> date:

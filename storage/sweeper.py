@@ -59,7 +59,7 @@ DELETE_BELOW_FLOOR: Final = tuple(
 
 
 class Sweeper:
-    """Removes blobs that no row knows, and notes of changes that every follower has read."""
+    """Removes blobs that no row knows or that are half written, and notes of changes that every follower has read."""
 
     def __init__(self, database: Database, blobs: BlobStore, *, age: timedelta = AGE) -> None:
         self._database = database
@@ -84,9 +84,9 @@ class Sweeper:
         """Look through the files of tasks: only tasks that are worked on have any, so that they are few.
 
         Returns:
-            How many files were removed, of tasks that have ended or are gone.
+            How many files were removed, of tasks that have ended or are gone, and half written ones.
         """
-        removed = 0
+        removed = await self._blobs.discard_unfinished(FILES, datetime.now(UTC) - self._age)
         async for batch in self._blobs.entries(FILES):
             before = datetime.now(UTC) - self._age
             keys = {entry.key: task_of(entry.key) for entry in batch if entry.written <= before}
@@ -120,7 +120,7 @@ class Sweeper:
         return deleted
 
     async def _sweep_folder(self, kind: Kind, folder: str) -> int:
-        removed = 0
+        removed = await self._blobs.discard_unfinished(folder, datetime.now(UTC) - self._age)
         async for batch in self._blobs.entries(folder):
             before = datetime.now(UTC) - self._age
             keys = {_blob_id(entry.key): entry.key for entry in batch if entry.written <= before}

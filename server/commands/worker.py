@@ -13,6 +13,7 @@ import uvloop
 
 from server.application import NotConfigured, address
 from server.commands.logs import configure
+from server.commands.scratch import own_folder
 from server.domain.tokens import TokenRegistry
 from server.errors import LunaError
 from server.settings import Settings
@@ -37,7 +38,8 @@ def run(settings: Settings, make: MakeKinds = kinds) -> None:
     configure(settings.log_level)
     logging.getLogger("procrastinate").setLevel(logging.WARNING)  # it tells of each job, and tasks have thousands
     try:
-        uvloop.run(_work(settings, make))
+        with own_folder():
+            uvloop.run(_work(settings, make))
     except NotConfigured as error:
         sys.exit(str(error))
 

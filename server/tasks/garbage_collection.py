@@ -135,9 +135,9 @@ class GarbageCollection:
             return Plan(tuple(ids))
         if isinstance(content.target, EventSelection):
             events = await self._populations.events(scope, ids)
-            return await self._plan_of_events(scope, list(events.values()), content)
+            return await self._plan_of_events(scope, [events[one] for one in ids if one in events], content)
         faces = await self._populations.faces(scope, ids)
-        return await self._plan_of_faces(scope, list(faces.values()), content)
+        return await self._plan_of_faces(scope, [faces[one] for one in ids if one in faces], content)
 
     async def _plan_of_faces(self, scope: Scope, found: Sequence[StoredFace], content: CleaningContent) -> Plan:
         ids = tuple(one.face.face_id for one in found)

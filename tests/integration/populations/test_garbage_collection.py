@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -126,6 +126,25 @@ async def test_events_go_with_samples_of_faces_and_bodies_and_with_images(world:
     assert elsewhere.asked == [gone]
     assert await world.events.descriptor_versions(Scope(None), number(1)) == ()
     assert run.errors == []
+
+
+@pytest.mark.parametrize("kind", ["faces", "events"])
+async def test_ids_in_the_result_are_in_the_order_of_the_selection_in_whatever_order_they_are_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """PostgreSQL reads rows by id in the order of whichever plan it finds best, and a part may be begun twice."""
+    read = getattr(world.populations, kind)
+
+    async def backwards(scope: Scope, ids: Sequence[UUID]) -> dict[UUID, object]:
+        return dict(reversed((await read(scope, ids)).items()))
+
+    monkeypatch.setattr(world.populations, kind, backwards)
+    for value in (1, 2, 3):
+        await world.face(a_face(value))
+        await world.event(an_event(value, create_time=NOW - timedelta(days=value)))
+    selection = FaceSelection() if kind == "faces" else EventSelection()
+    found = await result(cleaning(world, Cleaning(selection), size=3))
+    assert found["ids"] == [str(number(value)) for value in (1, 2, 3)]
 
 
 async def test_what_a_linked_face_uses_stays_until_that_face_goes_too(world: World) -> None:

@@ -165,6 +165,27 @@ async def test_several_processes_make_months_while_events_come_in(
     )
 
 
+@pytest.mark.parametrize("planned", [False, True])
+async def test_whoever_reads_while_a_month_is_made_sees_every_event_that_moves_there(
+    months: EventMonths, events: PostgresEventStore, database: Database, planned: bool
+) -> None:
+    """Tasks go over events page by page: a page that is short by mistake would end a task as if it were done."""
+    made = [an_event(value, create_time=MARCH) for value in range(10)]
+    await events.keep(Batch(tuple(a_new_event(one) for one in made)))
+    counting = text("SELECT count(*) FROM events")
+    async with database.transaction() as connection:
+        # the month is being made until this ends: its events have moved, their descriptors have not
+        await connection.execute(text("LOCK TABLE event_descriptors_other IN ACCESS SHARE MODE"))
+        making = asyncio.create_task(months.make(MARCH.date()))
+        await asyncio.sleep(0.2)
+        reading = asyncio.create_task(database.fetch(counting, planned=planned))
+        await asyncio.sleep(0.2)
+        assert not making.done()
+        assert not reading.done()
+    assert await making
+    assert (await reading)[0][0] == 10
+
+
 async def test_a_month_waits_for_locks_and_gives_up_in_the_end(
     months: EventMonths, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,24 @@ async def test_strays_are_swept_and_samples_are_not(
     assert foreign.exists()
 
 
+async def test_what_a_killed_process_has_half_written_is_swept_once_it_is_old(
+    samples: PostgresSampleStore, blobs: BlobStore, database: Database, tmp_path: Path
+) -> None:
+    await samples.add(a_sample(number(1)), JPEG)
+    (kept,) = files(tmp_path)
+    old = [kept.with_name(f"{kept.name}#1"), kept.with_name(f"{kept.name}#12"), tmp_path / "blobs/tasks/7/found/0#1"]
+    young = kept.with_name(f"{kept.name}#2")
+    old[-1].parent.mkdir(parents=True)
+    for path in (*old, young):
+        path.write_bytes(JPEG[:3])
+    for path in (kept, *old):
+        os.utime(path, (0, 0))
+    sweeper = Sweeper(database, blobs)
+    assert await sweeper.sweep_blobs(len(FOLDERS)) == 2
+    assert await sweeper.sweep_task_files() == 1
+    assert sorted(files(tmp_path)) == [kept, young]
+
+
 async def test_blobs_are_kept_read_and_deleted(blobs: BlobStore) -> None:
     assert await blobs.get("a/b.bin") is None
     await blobs.delete("a/b.bin")
