@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import importlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
 from server.settings import Grpc, Rest, Settings
+from tests.ports import free_ports
 
 ACCOUNT = UUID("00000000-0000-4000-8000-000000000001")
 AUTHORIZATION = {"authorization": "Basic dTpw"}
@@ -255,13 +255,6 @@ async def relayed(port: int, source: str) -> AsyncIterator[int]:
         await server.wait_closed()
 
 
-def free_port() -> int:
-    """A port that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def envoy(
     ports: list[int],
@@ -272,7 +265,7 @@ async def envoy(
     sockets: Sequence[int] = (),
 ) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports."""
-    port, grpc_port = free_port(), free_port()
+    port, grpc_port = free_ports(2)
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
     settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST))
     with tempfile.TemporaryDirectory() as folder:

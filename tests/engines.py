@@ -18,7 +18,7 @@ from engines.vision import descriptor
 from server.inference.remote import RemoteEngine
 from server.settings import Engine
 from tests.packs import default_pack, models_folder
-from tests.service import free_ports
+from tests.ports import free_ports
 
 SECRET = "a secret of tests"
 LUNA = str(Path(sys.executable).with_name("luna"))

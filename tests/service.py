@@ -6,7 +6,6 @@ import base64
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,24 +20,10 @@ import grpc
 import requests
 
 from tests.packs import default_pack, models_folder
+from tests.ports import free_ports
 
 START_SECONDS = 90
 STOP_SECONDS = 40
-
-
-def free_ports(count: int) -> list[int]:
-    """Neighbouring ports on loopback that nobody listens on."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-        try:
-            for number in range(port, port + count):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", number))
-        except OSError:
-            continue
-        return list(range(port, port + count))
 
 
 @dataclass

@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.contract.core import Core
 from tests.contract.operations import Operation
 from tests.contract.workflows import Workflows
+from tests.documents import read_yaml
 
 API = Path(__file__).resolve().parents[3] / "shared" / "api"
 FILES = (API / "operations-core.yaml", API / "operations-workflows.yaml")
@@ -25,7 +25,7 @@ class Contract:
     """The whole contract, read from its files."""
 
     def __init__(self, core: Path, workflows: Path) -> None:
-        first, second = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (core, workflows))
+        first, second = (read_yaml(file.read_text(encoding="utf-8")) for file in (core, workflows))
         shared = Core(first)
         every = [*shared.operations, *Workflows(second, shared.failures("auth"), shared.failures("query")).operations]
         served = [one for one in every if one.served]

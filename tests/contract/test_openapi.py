@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 import pytest
-import yaml
 from luna import options_pb2
 from luna.v6 import documents_pb2
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -20,6 +19,7 @@ from tests.contract.contract import contract
 from tests.contract.operations import Operation, Parameter
 from tests.contract.schema import Schema
 from tests.contract.workflows import PREFIX
+from tests.documents import read_yaml
 
 Object = Mapping[str, object]
 
@@ -81,7 +81,7 @@ def test_the_description_is_valid_openapi() -> None:
 
 def test_the_yaml_is_the_description_and_always_the_same() -> None:
     text = as_yaml(DOCUMENT)
-    assert yaml.safe_load(text) == DOCUMENT
+    assert read_yaml(text) == DOCUMENT
     assert as_yaml(specification(SERVED)) == text
 
 

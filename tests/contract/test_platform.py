@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.contract.contract import contract
 from tests.contract.rest import Answer, Call, Rest
 from tests.contract.world import World
+from tests.documents import read_yaml
 
 CONTRACT = contract()
 CONFIG = CONTRACT.operations["get_config"]
@@ -120,7 +120,7 @@ def test_the_description_is_told_in_the_form_that_is_asked_for(rest: Rest) -> No
 @pytest.mark.operation("get_openapi")
 def test_the_description_names_every_operation_of_the_contract(rest: Rest) -> None:
     operation = CONTRACT.operations["get_openapi"]
-    described = yaml.safe_load(rest.call(operation, Call(headers={"accept": "application/x-yaml"})).data)["paths"]
+    described = read_yaml(rest.call(operation, Call(headers={"accept": "application/x-yaml"})).data)["paths"]
     told = {(verb.upper(), shape(path)) for path, verbs in described.items() for verb in verbs}
     assert {(one.method, shape(one.path)) for one in CONTRACT} <= told
 

@@ -35,9 +35,6 @@ from storage.audit import AuditedAttributes, PostgresAuditTrail
 from storage.database import Database
 from storage.lists import PostgresListStore
 from storage.schema import audit, lists
-from tests.servers import database, database_url, postgres, redis_client, redis_url
-
-__all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 SEED = 20240607
 TRIES = 600

@@ -5,10 +5,10 @@ from __future__ import annotations
 import grpc
 import pytest
 import requests
-import yaml
 from luna.v6 import documents_pb2, documents_pb2_grpc
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tests.documents import read_yaml
 from tests.service import Service
 
 
@@ -27,7 +27,7 @@ def test_the_description_comes_in_the_form_that_is_asked_for(service: Service, a
         assert got.text.startswith("<!doctype html>")
         assert "frame-ancestors 'none'" in got.headers["Content-Security-Policy"]
     else:
-        OpenAPIV31SpecValidator(yaml.safe_load(got.content)).validate()
+        OpenAPIV31SpecValidator(read_yaml(got.content)).validate()
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html;q=0", "image/*"])

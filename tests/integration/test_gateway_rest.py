@@ -24,7 +24,8 @@ from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
 from server.rpc.calls import Context, current
 from server.settings import Settings
-from tests.edge import ENVOY, KEY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, services
+from tests.edge import ENVOY, KEY, LARGEST, Canned, Edge, envoy, grpc_server, services
+from tests.ports import free_ports
 
 ID = "2c7e4b3a-6f0d-4a0e-9c4b-0d1e2f3a4b5c"
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -412,7 +413,7 @@ async def test_a_call_that_takes_too_long_is_answered_with_504() -> None:
 
 
 async def test_without_a_server_502_is_answered_in_the_shape_of_luna() -> None:
-    async with envoy([free_port()]) as edge:
+    async with envoy(free_ports(1)) as edge:
         got = await edge.ask("GET", FACE)
         assert (got.status, got.json["error_code"], got.headers["content-type"]) == (502, 11, "application/json")
         assert REQUEST_ID.fullmatch(got.headers["luna-request-id"])

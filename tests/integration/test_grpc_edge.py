@@ -21,7 +21,8 @@ from gateway.edge import MOST_CALLS, MOST_STREAMS
 from server.errors import Busy, LunaError, Unavailable
 from server.rpc.calls import Context, current
 from server.rpc.status import message_of
-from tests.edge import AUTHORIZATION, KEY, LARGEST, Canned, Edge, envoy, free_port, grpc_server, relayed
+from tests.edge import AUTHORIZATION, KEY, LARGEST, Canned, Edge, envoy, grpc_server, relayed
+from tests.ports import free_ports
 
 GET_FACE, DELETE_FACE = "/luna.v6.Faces/GetFace", "/luna.v6.Faces/DeleteFace"
 DETECT, LIST_LISTS = "/luna.v6.Samples/DetectFaces", "/luna.v6.Lists/ListLists"
@@ -152,7 +153,7 @@ async def test_too_many_calls_with_images_are_refused_like_by_a_server_and_all_o
 
 
 async def test_without_a_server_calls_are_unavailable_like_a_servers_own_error() -> None:
-    async with envoy([free_port()]) as edge, native(edge.grpc_port) as client:
+    async with envoy(free_ports(1)) as edge, native(edge.grpc_port) as client:
         for path in (GET_FACE, DETECT):
             same(await client.fails(path, b"", ("luna-request-id", "5")), Unavailable(component="the server"), "5")
 

@@ -19,8 +19,9 @@ from grpc_status import rpc_status
 from luna.v6 import images_pb2, platform_pb2, platform_pb2_grpc, samples_pb2, samples_pb2_grpc
 
 from tests.engines import metrics
+from tests.ports import free_ports
 from tests.robustness.faults import kill, pids, until
-from tests.service import Account, Service, free_ports, running
+from tests.service import Account, Service, running
 
 PORTRAIT = cv2.imencode(".jpg", skimage.data.astronaut()[..., ::-1])[1].tobytes()
 METHOD = "luna.v6.Samples.DetectFaces"

@@ -22,9 +22,6 @@ from storage.database import Database
 from storage.notices import KEY
 from tests.edge import OneAccount
 from tests.following import METADATA, Follower, Subscriber, a_record, commit, follower, ids, take
-from tests.servers import database, database_url, postgres, redis_client, redis_url
-
-__all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 NOW = SubscribeRequest()
 

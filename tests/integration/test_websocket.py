@@ -20,9 +20,6 @@ from server.errors import MalformedRequest
 from storage.database import Database
 from tests.edge import AUTHORIZATION, Edge, envoy
 from tests.following import Follower, a_record, commit, follower
-from tests.servers import database, database_url, postgres, redis_client, redis_url
-
-__all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from luna.v6 import images_pb2, samples_pb2, samples_pb2_grpc
 
+from tests.ports import free_ports
 from tests.robustness.client import client, person
 from tests.robustness.faults import alive, everything, pids, until
-from tests.service import Account, Service, free_ports, running
+from tests.service import Account, Service, running
 
 LUNA = str(Path(sys.executable).with_name("luna"))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from luna.v6 import errors_pb2
 
 from server import errors
 from server.errors import GRPC_OF_HTTP, BadBody, GrpcCode, LunaError, Violation, catalogue, reference
+from tests.documents import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
@@ -74,7 +74,7 @@ def public() -> dict[int, list[dict[str, Any]]]:
     if not file.is_file():
         pytest.skip("the shared catalogue of codes is not there")
     found: dict[int, list[dict[str, Any]]] = {}
-    for one in yaml.safe_load(file.read_text())["errors"]:
+    for one in read_yaml(file.read_text())["errors"]:
         found.setdefault(one["code"], []).append(one)
     for code, one in ELSEWHERE.items():
         assert code not in found
@@ -118,7 +118,7 @@ def test_codes_whose_text_nobody_has_seen_are_not_invented() -> None:
     file = SHARED / "api" / "errors.yaml"
     if not file.is_file():
         pytest.skip("the shared catalogue of codes is not there")
-    unseen = set(yaml.safe_load(file.read_text())["known_but_text_not_seen"]["codes"])
+    unseen = set(read_yaml(file.read_text())["known_but_text_not_seen"]["codes"])
     assert unseen
     assert not unseen & {kind.code for kind in ALL}
 

@@ -56,11 +56,8 @@ from storage.notices import KEY
 from storage.schema import events, faces, media, samples
 from tests.integration.policies.generated import Generator, unit
 from tests.integration.policies.reference import MASKS, Answer, Expected, FaceSeen, Known, Person, Vector, answer
+from tests.ports import free_ports
 from tests.scripted_engine import ScriptedEngine, body, face, shares
-from tests.servers import database, database_url, postgres, redis_client, redis_url
-from tests.service import free_ports
-
-__all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 SEEDS = (6196, 12022, 34000)
 REQUESTS = 700

@@ -11,10 +11,7 @@ from server import settings
 from storage.blobs import BlobStore
 from storage.database import Database
 from tests.populations import World
-from tests.servers import database, database_url, postgres
 from tests.task_contexts import Interruptions
-
-__all__ = ["database", "database_url", "postgres"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from server.domain.task_contents import SambaSource
 from server.errors import InvalidInput, Unavailable
 from tests.integration.sources.conftest import MakeLooking
-from tests.service import free_ports
+from tests.ports import free_ports
 
 SMBD = shutil.which("smbd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 

@@ -13,9 +13,6 @@ from storage.database import Database
 from storage.faces import PostgresFaceStore
 from storage.lists import PostgresListStore
 from storage.samples import PostgresSampleStore
-from tests.servers import database, database_url, postgres, redis_client, redis_url
-
-__all__ = ["database", "database_url", "postgres", "redis_client", "redis_url"]
 
 
 @pytest.fixture

@@ -23,9 +23,6 @@ from storage.blobs import BlobStore
 from storage.database import Database
 from storage.task_files import BlobTaskFiles
 from storage.tasks import PostgresTaskStore
-from tests.servers import database, database_url, postgres
-
-__all__ = ["database", "database_url", "postgres"]
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -59,10 +59,7 @@ from storage.sources.opening import Sources
 from storage.task_notes import PostgresTaskNotes
 from storage.tasks import PostgresTaskStore
 from tests.scripted_engine import ScriptedEngine, face
-from tests.servers import redis_client, redis_url
 from tests.task_contexts import MemoryContext, MemoryFiles
-
-__all__ = ["redis_client", "redis_url"]
 
 LIVENESS = LivenessThresholds(0.88, 0)
 KEEPING_ALL = Policies(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from domain_stores import NOW, MemoryAttributes, MemoryFaces, SlowComparer, SlowIndex, cosine, descriptor
@@ -166,7 +166,7 @@ async def test_attributes_are_ordered_by_similarity_then_id_and_cut(world: World
     ("kind", "named", "error"),
     [
         (ReferenceKind.FACE, "x", BadBody),
-        (ReferenceKind.FACE, str(uuid4()), FaceNotFound),
+        (ReferenceKind.FACE, str(UUID(int=999)), FaceNotFound),
         (ReferenceKind.FACE, str(UUID(int=3)), FaceNotFound),
         (ReferenceKind.FACE, str(UUID(int=10)), FaceHasNoAttributes),
         (ReferenceKind.FACE, str(UUID(int=11)), NoReferenceDescriptor),
@@ -174,7 +174,7 @@ async def test_attributes_are_ordered_by_similarity_then_id_and_cut(world: World
         (ReferenceKind.FACE_EXTERNAL_ID, "nobody", ExternalIdNotFound),
         (ReferenceKind.FACE_EXTERNAL_ID, "others", ExternalIdNotFound),
         (ReferenceKind.ATTRIBUTE, "x", BadBody),
-        (ReferenceKind.ATTRIBUTE, str(uuid4()), AttributeNotFound),
+        (ReferenceKind.ATTRIBUTE, str(UUID(int=999)), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=20)), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=21)), NoReferenceDescriptor),
     ],

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import Metrics, PortTaken, served
-from tests.service import free_ports
+from tests.ports import free_ports
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "metrics.md"
 

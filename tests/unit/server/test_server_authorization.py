@@ -115,7 +115,7 @@ async def test_the_account_header_names_the_account_where_it_is_on(lenient: Auth
         await lenient.caller({}, READS, "")
 
 
-@pytest.mark.parametrize("value", ["", "x", str(uuid4()), str(ACCOUNT).upper(), f"{{{ACCOUNT}}}", f"{ACCOUNT}\0"])
+@pytest.mark.parametrize("value", ["", "x", str(UUID(int=999)), str(ACCOUNT).upper(), f"{{{ACCOUNT}}}", f"{ACCOUNT}\0"])
 async def test_an_account_header_that_names_nobody_is_refused(lenient: Authorizer, value: str) -> None:
     with pytest.raises(Unauthenticated):
         await lenient.caller({"luna-account-id": value}, READS, "")
