@@ -1,0 +1,152 @@
+"""What a lambda is asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from multidict import CIMultiDictProxy, MultiDict, MultiDictProxy
+
+from .errors import BadRequest, Refused
+
+TOO_LARGE = 413
+MOST_PARTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a lambda is.
+
+    Attributes:
+        type: standalone or handlers.
+        account_id: whom it belongs to, and acts for.
+        version: grows with everything that builds it anew.
+    """
+
+    lambda_id: str
+    version: int
+    type: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A part of a form: its name in the form, its file name and type, empty where it has none, and its bytes."""
+
+    name: str
+    filename: str
+    content_type: str
+    body: bytes = field(repr=False)
+
+
+class Request:
+    """One call of the lambda.
+
+    Attributes:
+        method: the verb in upper case.
+        path: percent-decoded, with a slash at the front: /main.
+        query: parameters of the query; one may come several times, and `query["name"]` is the first.
+        headers: whatever their case. What the caller authorized itself with is not among them.
+        variables: the parts of the path that the matching route names.
+        log: what is written here, or printed, is in the lambda's log.
+        user_ctx, userCtx: the instance of the lambda's class `UserCtx`; None without one.
+    """
+
+    def __init__(self, request: web.BaseRequest, identity: Identity, most_bytes: int, user_ctx: Any = None) -> None:
+        self.method = request.method
+        self.path = request.path
+        self.query: MultiDictProxy[str] = request.query
+        self.headers: CIMultiDictProxy[str] = request.headers
+        self.variables: Mapping[str, str] = {}
+        self.user_ctx = user_ctx
+        self.log = logging.getLogger("lambda")
+        self._request = request
+        self._identity = identity
+        self._most_bytes = most_bytes
+        self._body: bytes | None = None
+
+    @property
+    def userCtx(self) -> Any:  # noqa: N802 - LUNA's name
+        """The same under LUNA's name."""
+        return self.user_ctx
+
+    @property
+    def content_type(self) -> str:
+        """MIME type of the body in lower case, without parameters; empty where none is given."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def account_id(self) -> str:
+        """The account that the lambda belongs to, and acts for; a UUID."""
+        return self._identity.account_id
+
+    @property
+    def lambda_id(self) -> str:
+        """The lambda; a UUID."""
+        return self._identity.lambda_id
+
+    @property
+    def version(self) -> int:
+        """Version of the lambda."""
+        return self._identity.version
+
+    @property
+    def type(self) -> str:
+        """What the lambda is for: standalone or handlers."""
+        return self._identity.type
+
+    @property
+    def request_id(self) -> str:
+        """Id of the call, as in the header Luna-Request-Id."""
+        return self.headers.get("Luna-Request-Id", "")
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they arrive. After it there is nothing left for the methods below.
+
+        Raises:
+            Refused: it is larger than calls may be.
+        """
+        size = 0
+        async for piece in self._request.content.iter_any():
+            size += len(piece)
+            if size > self._most_bytes:
+                raise Refused(TOO_LARGE, f"The body is larger than {self._most_bytes} bytes", desc="Request too large")
+            yield piece
+
+    async def body(self) -> bytes:
+        """The whole body. It can be asked for several times.
+
+        Raises:
+            Refused: it is larger than calls may be.
+        """
+        if self._body is None:
+            self._body = b"".join([piece async for piece in self.stream()])
+        return self._body
+
+    async def text(self) -> str:
+        """The body as text in UTF-8.
+
+        Raises:
+            BadRequest: it is none.
+        """
+        try:
+            return (await self.body()).decode()
+        except UnicodeDecodeError:
+            raise BadRequest("The body is no text in UTF-8") from None
+
+    async def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            BadRequest: it is none.
+        """
+        text = await self.text()
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"Failed to validate input json. Path: '', message: '{error}'") from None

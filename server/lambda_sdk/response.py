@@ -1,0 +1,76 @@
+"""Answers of lambdas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+JSON_TYPE = "application/json"
+BYTES_TYPE = "application/octet-stream"
+TEXT_TYPE = "text/plain; charset=utf-8"
+OK = 200
+
+Body = bytes | AsyncIterator[bytes]
+
+
+class Response:
+    """An answer with a status and headers of its own.
+
+    Attributes:
+        body: bytes, or an asynchronous iterator of bytes that are sent as they come. A text is sent in UTF-8; anything
+            else is written as JSON.
+        status: 200 to 599.
+        headers: names with values; of pairs a name may come several times. Without a Content-Type it is that of the
+            body: application/octet-stream, text/plain or application/json.
+    """
+
+    def __init__(
+        self,
+        body: object = b"",
+        *,
+        status: int = OK,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        content_type: str = "",
+    ) -> None:
+        self.status = status
+        self.headers = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        self.body, own_type = encoded(body)
+        if not any(name.lower() == "content-type" for name, _ in self.headers):
+            self.headers.append(("Content-Type", content_type or own_type))
+
+
+def encoded(value: object) -> tuple[Body, str]:
+    """A body and its MIME type.
+
+    Raises:
+        TypeError: the value can not be written as JSON.
+        ValueError: a number in it is not finite.
+    """
+    match value:
+        case bytes() | bytearray() | memoryview():
+            return bytes(value), BYTES_TYPE
+        case str():
+            return value.encode(), TEXT_TYPE
+        case AsyncIterator():
+            return value, BYTES_TYPE
+        case _:
+            return written(value), JSON_TYPE
+
+
+def written(value: object) -> bytes:
+    """A value as JSON. Arrays and numbers of numpy are written as lists and numbers.
+
+    Raises:
+        TypeError: the value can not be written as JSON.
+        ValueError: a number in it is not finite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _plain(value: Any) -> object:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    message = f"{type(value).__name__} can not be written as JSON"
+    raise TypeError(message)
