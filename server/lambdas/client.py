@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -167,7 +166,7 @@ def _answering() -> Iterator[None]:
         raise
     except aiohttp.ConnectionTimeoutError:
         raise unreachable() from None
-    except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
+    except (TimeoutError, aiohttp.ServerTimeoutError):
         raise DeadlineExceeded from None
     except (aiohttp.ClientError, OSError):
         raise unreachable() from None
