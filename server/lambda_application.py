@@ -16,6 +16,7 @@ from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
 from server.lambdas.host import Host
 from server.lambdas.internal import Internal
+from server.lambdas.local import LocalRunner
 from server.lambdas.proxy import Proxy
 from server.lambdas.reconciler import Reconciler
 from server.metrics import Metrics, PortTaken, served
@@ -130,4 +131,8 @@ def lambda_runner(settings: Settings) -> LambdaRunner:
     Raises:
         CannotHost: its client library is not installed.
     """
-    raise NotImplementedError
+    if settings.lambdas.runner == "kubernetes":
+        return _on_kubernetes(settings)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
+    folder = settings.data.expanduser().resolve() / "lambdas"
+    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port))
