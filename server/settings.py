@@ -440,6 +440,22 @@ def load() -> Settings:
     return settings
 
 
+class NotConfigured(Exception):
+    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
+
+
+def address(url: SecretStr | None, name: str) -> SecretStr:
+    """A setting that a process cannot do without.
+
+    Raises:
+        NotConfigured: it is empty.
+    """
+    if url is None:
+        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
+        raise NotConfigured(message)
+    return url
+
+
 def shown(settings: Settings) -> dict[str, object]:
     """The settings as anyone may see them: groups by name in upper case, secrets as stars, no paths and no logins."""
     groups: dict[str, object] = {}
