@@ -17,12 +17,16 @@ Body = bytes | AsyncIterator[bytes]
 class Response:
     """An answer with a status and headers of its own.
 
-    Attributes:
+    Args:
         body: bytes, or an asynchronous iterator of bytes that are sent as they come. A text is sent in UTF-8; anything
             else is written as JSON.
         status: 200 to 599.
-        headers: names with values; of pairs a name may come several times. Without a Content-Type it is that of the
-            body: application/octet-stream, text/plain or application/json.
+        headers: names with values; of pairs a name may come several times.
+        content_type: empty is that of the body: application/octet-stream, text/plain or application/json.
+
+    Raises:
+        TypeError: the body can not be written as JSON.
+        ValueError: a number in it is not finite.
     """
 
     def __init__(
@@ -36,8 +40,13 @@ class Response:
         self.status = status
         self.headers = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         self.body, own_type = encoded(body)
-        if not any(name.lower() == "content-type" for name, _ in self.headers):
+        if self.body and not any(name.lower() == "content-type" for name, _ in self.headers):
             self.headers.append(("Content-Type", content_type or own_type))
+
+    @classmethod
+    def json(cls, value: object, *, status: int = OK) -> Response:
+        """Any value as JSON, a text too."""
+        return cls(written(value), status=status, content_type=JSON_TYPE)
 
 
 def encoded(value: object) -> tuple[Body, str]:
@@ -59,17 +68,21 @@ def encoded(value: object) -> tuple[Body, str]:
 
 
 def written(value: object) -> bytes:
-    """A value as JSON. Arrays and numbers of numpy are written as lists and numbers.
+    """A value as JSON. Messages of the API have LUNA's form, arrays and numbers of numpy are lists and numbers.
 
     Raises:
         TypeError: the value can not be written as JSON.
         ValueError: a number in it is not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode()
 
 
 def _plain(value: Any) -> object:
+    if hasattr(value, "DESCRIPTOR"):
+        from .rest_form import as_json
+
+        return as_json(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     message = f"{type(value).__name__} can not be written as JSON"
