@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ JSON_TYPE = "application/json"
 BYTES_TYPE = "application/octet-stream"
 TEXT_TYPE = "text/plain; charset=utf-8"
 OK = 200
+STATUSES = range(200, 600)
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""Name of a header (RFC 9110, section 5.1)."""
+VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+"""Its value, without control characters, among them the ends of lines."""
 
 Body = bytes | AsyncIterator[bytes]
 
@@ -26,7 +32,7 @@ class Response:
 
     Raises:
         TypeError: the body can not be written as JSON.
-        ValueError: a number in it is not finite.
+        ValueError: a number in it is not finite, or status or headers are none of HTTP.
     """
 
     def __init__(
@@ -42,6 +48,13 @@ class Response:
         self.body, own_type = encoded(body)
         if self.body and not any(name.lower() == "content-type" for name, _ in self.headers):
             self.headers.append(("Content-Type", content_type or own_type))
+        if status not in STATUSES:
+            message = f"{status} is no status of an answer"
+            raise ValueError(message)
+        for name, value in self.headers:
+            if NAME.fullmatch(name) is None or VALUE.fullmatch(value) is None:
+                message = f"{name!r}: {value!r} is no header"
+                raise ValueError(message)
 
     @classmethod
     def json(cls, value: object, *, status: int = OK) -> Response:
