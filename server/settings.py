@@ -366,6 +366,12 @@ class Lambdas(Group):
     temporary_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of a lambda's temporary folder.")
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
 
+    @property
+    def reached_at(self) -> str:
+        """host:port of the process that runs them, as servers and Envoy of this machine reach it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}.get(self.host, self.host)  # noqa: S104 compared only
+        return self.address or f"{host}:{self.port}"
+
 
 class Metrics(Group):
     """Metrics for Prometheus."""
