@@ -15,6 +15,7 @@ import aiohttp
 from kubernetes_asyncio import client, config
 
 from .programs import MANAGER, SELECTOR, Json
+from .refusals import ClusterError
 
 TIMEOUT_SECONDS = 15.0
 WATCH_SECONDS = 240
@@ -34,19 +35,6 @@ PATHS = {
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
 }
 """Kind: where the API has it."""
-
-
-class ClusterError(Exception):
-    """The API did not do what it was asked. `status` is its HTTP status; 0: it did not answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-    @property
-    def final(self) -> bool:
-        """Asking again the same will not help."""
-        return 400 <= self.status < 500 and self.status not in (404, 408, 409, 410, 429)
 
 
 class Cluster:
@@ -73,7 +61,7 @@ class Cluster:
             if kubeconfig is not None:
                 await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)
             else:
-                config.load_incluster_config(client_configuration=settings)
+                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise ClusterError(0, str(error)) from error
         return cls(client.ApiClient(settings), namespace)
@@ -130,19 +118,6 @@ class Cluster:
         return await self._asked(
             "PATCH", manifest["kind"], manifest["metadata"]["name"], query=query, body=manifest, content_type=APPLY
         )
-
-    async def got(self, kind: str, name: str) -> Json | None:
-        """An object; None where there is none.
-
-        Raises:
-            ClusterError: it cannot be had.
-        """
-        try:
-            return await self._asked("GET", kind, name)
-        except ClusterError as error:
-            if error.status == 404:
-                return None
-            raise
 
     async def deleted(self, kind: str, name: str, grace: int | None = None) -> None:
         """Delete an object with what it owns; nothing where there is none.
@@ -247,7 +222,7 @@ class Cluster:
         query: dict[str, str],
         body: Json | None,
         content_type: str,
-        timeout: aiohttp.ClientTimeout,
+        limit: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             answer: aiohttp.ClientResponse = await self._api.call_api(
@@ -258,14 +233,16 @@ class Cluster:
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
-                _request_timeout=timeout,
+                _request_timeout=limit,
             )
             async with answer:
                 if answer.status >= 400:
                     raise ClusterError(answer.status, await _message(answer))
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ClusterError(0, f"the API of the cluster does not answer: {error or type(error).__name__}") from error
+            raise ClusterError(
+                0, f"the API of the cluster does not answer: {str(error) or type(error).__name__}"
+            ) from error
 
 
 _TIMEOUT = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)

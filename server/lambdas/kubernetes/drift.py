@@ -22,7 +22,7 @@ def quantity(text: str) -> Decimal | None:
     if suffix in _TENS:
         return number.scaleb(_TENS[suffix])
     if suffix in _TWOS:
-        return number * 2 ** _TWOS[suffix]
+        return number * (1 << _TWOS[suffix])
     return number.scaleb(int(suffix[1:])) if suffix else number
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 from server.settings import Lambdas
 
 from . import network
+from .drift import quantity
 from .programs import Json, Program, selector_of
 
 PREPARE = "prepare"
@@ -24,6 +26,8 @@ BUILD_FOLDER = "/lambda"
 TEMPORARY_FOLDER = "/tmp"  # noqa: S108 - of the pod's own
 BUILD_MEMORY = 512 << 20
 """Least memory of a build: pip needs more than a small lambda does."""
+CPU_REQUEST = "100m"
+"""Of a core: lambdas that wait for calls need next to nothing."""
 LOG_SPACE = 128 << 20
 """Room on a node's disk for logs, which kubelet rotates at 10 MiB by default."""
 GRACE_SECONDS = 10
@@ -107,7 +111,7 @@ class Manifests:
         }
 
     def budget(self, program: Program) -> Json:
-        """The PodDisruptionBudget: of several pods one at a time is moved. A single pod has none: no node could be drained."""
+        """The PodDisruptionBudget: of several pods one is moved at a time. With one for a single pod no node drains."""
         return {
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",
@@ -233,10 +237,11 @@ class Manifests:
         }
 
     def _resources(self, memory: int) -> Json:
-        """Requests are the limits: what a lambda may use is there when it does, and no neighbour pays for it."""
+        """Memory and disk that a lambda may use are kept for it, so that no neighbour pays; cores are shared."""
         disk = str(self.settings.build_max_bytes + LOG_SPACE)
         limits = {"cpu": self.settings.kubernetes.cpu, "memory": str(memory), "ephemeral-storage": disk}
-        return {"requests": limits, "limits": limits}
+        least = min(self.settings.kubernetes.cpu, CPU_REQUEST, key=_cores)
+        return {"requests": {**limits, "cpu": least}, "limits": limits}
 
 
 _TEMPORARY: Json = {"name": "tmp", "mountPath": TEMPORARY_FOLDER}
@@ -255,3 +260,7 @@ def _env(program: Program, variables: dict[str, str], secrets: dict[str, str]) -
         {"name": name, "valueFrom": {"secretKeyRef": {"name": program.name, "key": key}}}
         for name, key in secrets.items()
     ]
+
+
+def _cores(text: str) -> Decimal:
+    return quantity(text) or Decimal(0)

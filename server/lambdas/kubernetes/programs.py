@@ -29,8 +29,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One version of a lambda without its archive and secrets: what its Deployment alone tells, so that a new process
-    takes over what it finds.
+    """One version of a lambda without its archive and its secrets.
+
+    A Deployment alone tells it, so that a new process takes over what it finds.
 
     Attributes:
         pods: how many run while it is awake.
