@@ -104,7 +104,7 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
         stack.push_async_callback(wanted.close)
         runner = lambda_runner(settings)
         stack.push_async_callback(runner.close)
-        reconciler = Reconciler(wanted, runner)
+        reconciler = Reconciler(wanted, runner, metrics.counted)
         calls = LambdaCalls(runner, options.call_seconds)
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         store = PostgresLambdaStore(database, blobs)

@@ -400,7 +400,7 @@ class Metrics(Group):
         ge=0,
         le=65535,
         description="Port of a process's metrics; 0 serves none. `luna up` gives its servers this one and those after "
-        "it, and its engine the next one.",
+        "it, its engine the next one, and what runs lambdas the one after that.",
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 from luna.v6 import events_pb2, events_pb2_grpc, lambdas_pb2, lambdas_pb2_grpc
 
-from tests.lambda_archives import call, replace, running_lambda, told, until
+from tests.lambda_archives import call, create, replace, running_lambda, told, until
 from tests.service import Account, Service, running
 
 ECHO = """
