@@ -106,12 +106,20 @@ class Service:
             if self.process is not None and self.process.poll() is not None:
                 break
             try:
-                if requests.get(f"{self.rest}/6/healthcheck", timeout=5).status_code == 200:
+                if all(requests.get(url, timeout=5).status_code == 200 for url in self._healths()):
                     return
             except requests.ConnectionError:
                 pass
             time.sleep(0.1)
         raise AssertionError("the service did not come up:\n" + (self.data / "up.log").read_text())
+
+    def _healths(self) -> list[str]:
+        """What answers 200 once everything runs."""
+        lambdas = f"http://127.0.0.1:{self.environment['LUNA_LAMBDAS__PORT']}/health"
+        return [
+            f"{self.rest}/6/healthcheck",
+            *([lambdas] if self.environment["LUNA_LAMBDAS__ENABLED"] == "true" else []),
+        ]
 
     def stop(self) -> None:
         """Ctrl-C."""
