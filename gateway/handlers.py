@@ -47,8 +47,8 @@ class Facade:
     """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit.
 
     `key` is the one that Envoy has; without one no call is taken for Envoy's. `sockets` are paths of WebSockets, which
-    Envoy leads elsewhere: here they have OPTIONS alone. `elsewhere` are regular expressions of paths that another process
-    serves, with the error where Envoy has none to lead them to.
+    Envoy leads elsewhere: here they have OPTIONS alone. `elsewhere` are regular expressions of paths that another
+    process serves, with the error where Envoy has none to lead them to.
     """
 
     def __init__(

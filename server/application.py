@@ -30,13 +30,12 @@ from luna.v6 import (
     tokens_pb2,
     verifiers_pb2,
 )
-from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex, Pace
 from gateway.binder import Binder
 from gateway.documentation import Documentation
-from gateway.edge import socket_paths
+from gateway.edge import path_pattern, proxied_templates, socket_paths
 from gateway.handlers import rest_handlers
 from gateway.render import Renderer
 from gateway.websocket import WebSockets
@@ -50,6 +49,7 @@ from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
+from server.domain.lambdas import LambdaHost
 from server.domain.liveness import LivenessPrediction, LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.passwords import Passwords
@@ -63,9 +63,10 @@ from server.domain.tasks import TaskSettings
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
 from server.engine_application import engine_of
-from server.errors import Busy
+from server.errors import Busy, LambdaOff
 from server.health import Health
 from server.inference.remote import RemoteEngine
+from server.lambdas.client import RemoteLambdaHost
 from server.metrics import Metrics, PortTaken, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
@@ -81,6 +82,7 @@ from server.services.documents import DocumentsService
 from server.services.event_generation import EventGeneration
 from server.services.events import EventsService
 from server.services.faces import FacesService
+from server.services.handler_lambdas import HandlerLambdas
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
 from server.services.lists import ListsService
@@ -98,7 +100,7 @@ from server.services.tasks import TasksService
 from server.services.tokens import CredentialsService, TokensService
 from server.services.verifier_policies import ProtoVerifierPolicyForm
 from server.services.verifiers import VerifiersService
-from server.settings import Settings, shown
+from server.settings import Settings, address, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.attributes import RedisAttributeStore
@@ -112,6 +114,7 @@ from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
+from storage.lambdas import PostgresLambdaStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
@@ -189,22 +192,6 @@ def task_settings(settings: Settings) -> TaskSettings:
         cross_match_limit=options.cross_match_limit,
         part_size=options.part_size,
     )
-
-
-class NotConfigured(Exception):
-    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
-
-
-def address(url: SecretStr | None, name: str) -> SecretStr:
-    """A setting that a process cannot do without.
-
-    Raises:
-        NotConfigured: it is empty.
-    """
-    if url is None:
-        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
-        raise NotConfigured(message)
-    return url
 
 
 class Application:
@@ -342,6 +329,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         schedules = PostgresScheduleStore(database)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
+        lambdas = PostgresLambdaStore(database, blobs)
+        host = _lambda_host(stack, settings)
+        answers = settings.grpc.max_message_bytes - ROOM
         servicers = {
             "Platform": PlatformService(health, engine, shown(settings), components()),
             "Accounts": AccountsService(registry, authorizer),
@@ -364,6 +354,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
                 events,
                 keeping,
                 handler_store,
+                HandlerLambdas(lambdas, host, answers),
                 enabled=settings.events.enabled,
             ),
             "Verifiers": VerifiersService(
@@ -379,7 +370,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
                 tasks,
                 preparation,
                 contents,
-                most=settings.grpc.max_message_bytes - ROOM,
+                most=answers,
             ),
             "Schedules": SchedulesService(ScheduleRegistry(schedules), schedules, preparation, contents),
             "Documents": DocumentsService(
@@ -399,7 +390,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key, socket_paths(SERVICES.values()))
+        facade = rest_handlers(
+            dispatcher,
+            settings.grpc.max_message_bytes,
+            key,
+            socket_paths(SERVICES.values()),
+            {path_pattern(path): LambdaOff for path in proxied_templates(SERVICES.values())} if host is None else None,
+        )
         server.add_generic_rpc_handlers([*handlers(dispatcher, streams, key), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
@@ -417,6 +414,17 @@ async def _event_index(stack: AsyncExitStack, database: Database) -> FollowingIn
     stack.push_async_callback(index.close)
     await index.start()
     return index
+
+
+def _lambda_host(stack: AsyncExitStack, settings: Settings) -> LambdaHost | None:
+    """The process that runs lambdas; None where they are off."""
+    options = settings.lambdas
+    if not options.enabled:
+        return None
+    secret = "" if options.secret is None else options.secret.get_secret_value()
+    host = RemoteLambdaHost(options.reached_at, secret, options.call_seconds)
+    stack.push_async_callback(host.close)
+    return host
 
 
 async def _listen(stack: AsyncExitStack, sockets: WebSockets, settings: Settings) -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from server.application import address
 from server.domain.cancellation import ended
 from server.domain.lambdas import LambdaRunner
 from server.domain.passwords import Passwords
@@ -17,18 +16,21 @@ from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
 from server.lambdas.host import Host
 from server.lambdas.internal import Internal
+from server.lambdas.kubernetes.runner import KubernetesRunner
+from server.lambdas.local import LocalRunner
 from server.lambdas.proxy import Proxy
 from server.lambdas.reconciler import Reconciler
 from server.metrics import Metrics, PortTaken, served
 from server.rpc.authorization import Authorizer
-from server.settings import Settings
+from server.settings import Settings, address
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore
 from storage.database import Database
-from storage.lambdas import PostgresLambdaStore, PostgresWantedLambdas
+from storage.lambdas import PostgresLambdaStore
 from storage.logins import RedisFailedLogins
 from storage.tokens import PostgresTokenStore
+from storage.wanted_lambdas import PostgresWantedLambdas
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +101,11 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
         registry = AccountRegistry(accounts, passwords, failures, open_registration=settings.registration_open)
         tokens = TokenRegistry(PostgresTokenStore(database), accounts)
         authorizer = Authorizer(registry, tokens, account_header=settings.access.account_header)
+        wanted = PostgresWantedLambdas(database, blobs, tokens.jwt_of)
+        stack.push_async_callback(wanted.close)
         runner = lambda_runner(settings)
         stack.push_async_callback(runner.close)
-        reconciler = Reconciler(PostgresWantedLambdas(database, blobs, tokens), runner)
+        reconciler = Reconciler(wanted, runner, metrics.counted)
         calls = LambdaCalls(runner, options.call_seconds)
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
         store = PostgresLambdaStore(database, blobs)
@@ -123,9 +127,9 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
 
 
 def lambda_runner(settings: Settings) -> LambdaRunner:
-    """The runner that the settings choose.
-
-    Raises:
-        CannotHost: its client library is not installed.
-    """
-    raise NotImplementedError
+    """The runner that the settings choose. Whether it can do its work is told by its `check`."""
+    if settings.lambdas.runner == "kubernetes":
+        return KubernetesRunner(settings.lambdas)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
+    folder = settings.data.expanduser().resolve() / "lambdas"
+    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port))

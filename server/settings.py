@@ -400,7 +400,7 @@ class Metrics(Group):
         ge=0,
         le=65535,
         description="Port of a process's metrics; 0 serves none. `luna up` gives its servers this one and those after "
-        "it, and its engine the next one.",
+        "it, its engine the next one, and what runs lambdas the one after that.",
     )
 
 
@@ -456,6 +456,22 @@ def load() -> Settings:
             message = f"{name} names no setting"
             raise ValueError(message)
     return settings
+
+
+class NotConfigured(Exception):
+    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
+
+
+def address(url: SecretStr | None, name: str) -> SecretStr:
+    """A setting that a process cannot do without.
+
+    Raises:
+        NotConfigured: it is empty.
+    """
+    if url is None:
+        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
+        raise NotConfigured(message)
+    return url
 
 
 def shown(settings: Settings) -> dict[str, object]:

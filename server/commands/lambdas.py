@@ -9,11 +9,10 @@ import sys
 
 import uvloop
 
-from server.application import NotConfigured
 from server.commands.logs import configure
 from server.lambda_application import CannotHost, lambda_application
 from server.metrics import PortTaken
-from server.settings import Settings
+from server.settings import NotConfigured, Settings
 
 log = logging.getLogger(__name__)
 

@@ -124,7 +124,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         )
         for number, port in enumerate(ports, 1)
     ]
-    lambdas = (_lambdas(settings, luna, serving, (servers[0].name, "envoy")),) if _runs_lambdas(settings) else ()
+    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if _runs_lambdas(settings) else ()
     worker = Program(
         name="worker",
         argv=(luna, "worker"),

@@ -180,6 +180,18 @@ class LambdaStore(Protocol):
         ...
 
 
+class ArchiveChecks(Protocol):
+    """What looks at archives of lambdas, without running anything of them."""
+
+    async def problems(self, archive: bytes) -> list[str]:
+        """What is wrong with an archive, a sentence each; none where it is valid.
+
+        Raises:
+            Busy: too many archives are looked at.
+        """
+        ...
+
+
 class WantedLambdas(Protocol):
     """What a runner asks and reports: it works for every account."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -14,7 +14,7 @@ from yarl import URL
 
 from server.domain import deadline
 from server.domain.http_calls import HttpCall, HttpReply
-from server.errors import DeadlineExceeded, LambdaFailed
+from server.errors import DeadlineExceeded, Forbidden, FunctionOff, LambdaFailed, LunaError
 from server.lambdas.failures import read, unreachable
 from server.lambdas.headers import sent_on
 from server.lambdas.internal import ANSWER, DONE, KIND, ROOT, SECONDS, SECRET
@@ -25,6 +25,8 @@ ASK_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
 CONNECTIONS = 1024
 """Calls that a server has there at a time; further ones wait."""
+
+log = logging.getLogger(__name__)
 
 
 class RemoteLambdaHost:
@@ -117,8 +119,7 @@ class RemoteLambdaHost:
             )
         try:
             if response.headers.get(KIND) != kind:
-                with _answering():
-                    raise read(await response.read())
+                raise await _refusal(response)
             yield response
         finally:
             # an answer that was read to its end has given its connection back; another one is broken off
@@ -140,6 +141,16 @@ class RemoteLambdaHost:
     def _left(self, most: float) -> float:
         remaining = deadline.remaining()
         return most if remaining is None else max(0.001, min(most, remaining))
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> LunaError:
+    with _answering():
+        error = read(await response.read())
+    if isinstance(error, Forbidden) and not isinstance(error, FunctionOff):
+        # no fault of the caller's
+        log.error("the process of lambdas refuses this server: %s", error.detail)
+        return unreachable()
+    return error
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -167,7 +178,7 @@ def _answering() -> Iterator[None]:
         raise
     except aiohttp.ConnectionTimeoutError:
         raise unreachable() from None
-    except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
+    except (TimeoutError, aiohttp.ServerTimeoutError):
         raise DeadlineExceeded from None
     except (aiohttp.ClientError, OSError):
         raise unreachable() from None

@@ -1,4 +1,4 @@
-"""Errors of the lambda host on their way to a server: the same class with the same values comes out at the other end."""
+"""Errors of the lambda host on their way to a server: the same class with the same values comes out there."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 import orjson
 from aiohttp import web
 
-from server.errors import Busy, Internal as InternalError
-from server.errors import LunaError, MethodNotAllowed, Unauthenticated
+from server import errors
+from server.errors import Busy, LunaError, MethodNotAllowed, Unauthenticated
 from server.lambdas.failures import unreachable
 from server.lambdas.internal import ROOT, Internal, refusal
 from server.lambdas.proxy import METHOD, Arrival, Exchange, Proxy
@@ -114,10 +114,10 @@ class Host:
             # nobody is left to be answered
             response = web.Response(status=499)
         except Exception:
-            code = InternalError.grpc.name
+            code = errors.Internal.grpc.name
             log.exception("request %s failed in the lambda host", arrival.request_id)
-            error = InternalError(request_id=arrival.request_id)
-            response = self._refused(error, arrival, exchange, inside=inside)
+            internal = errors.Internal(request_id=arrival.request_id)
+            response = self._refused(internal, arrival, exchange, inside=inside)
         finally:
             if not inside:
                 self._told(METHOD.name, code, time.perf_counter() - began)

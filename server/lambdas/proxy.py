@@ -57,7 +57,9 @@ class Exchange:
         self._request = request
         self._begun = False
 
-    async def send(self, status: int, headers: tuple[tuple[str, str], ...], body: AsyncIterator[bytes]) -> web.StreamResponse:
+    async def send(
+        self, status: int, headers: tuple[tuple[str, str], ...], body: AsyncIterator[bytes]
+    ) -> web.StreamResponse:
         """Answer with pieces as they come; returns once the last one is on its way."""
         response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
         self._begun = True
@@ -149,7 +151,7 @@ async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
 
 
 def _account_of(query: str) -> UUID | None:
-    """The account that a query narrows the call to. The query is the lambda's: what is no UUID is meant for it alone."""
+    """The account that a query narrows the call to. The query is the lambda's: what is no UUID is for it alone."""
     with suppress(ValueError):
         given = dict(parse_qsl(query, max_num_fields=1000)).get("account_id", "")
         return UUID(given) if UUID_PATTERN.fullmatch(given) else None
