@@ -16,7 +16,7 @@ from aiohttp import web
 
 from server.domain.lambdas import WantedLambdas
 from server.errors import InvalidInput, LambdaNotFound, PathNotFound, RequestTooLarge, Unauthenticated
-from server.lambdas.proxy import Arrival, Exchange
+from server.lambdas.proxy import Arrival
 
 from .records import MOST_DOCUMENTATION, Report
 from .tickets import accepted
@@ -44,7 +44,7 @@ class Archives:
         self._reported = reported
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def answer(self, arrival: Arrival, _: Exchange) -> web.StreamResponse:
+    async def answer(self, arrival: Arrival) -> web.StreamResponse:
         """Answer a request.
 
         Raises:
@@ -55,7 +55,7 @@ class Archives:
             raise PathNotFound(path=arrival.request.path)
         lambda_id, version = UUID(found[1]), int(found[2])
         scheme, _, ticket = arrival.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not accepted(self._secret, lambda_id, ticket.strip()):
+        if scheme.lower() != "bearer" or not accepted(self._secret, lambda_id, ticket):
             raise Unauthenticated
         match arrival.request.method:
             case "GET":
