@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import importlib.util
 import shutil
@@ -47,6 +48,8 @@ def prepare(folder: Path) -> Path:
             target = made / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        # lambdas cannot write what they have compiled
+        compileall.compile_dir(made, quiet=2)
         for path in (made, *made.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         made.replace(wanted)

@@ -76,6 +76,8 @@ def command(way: Way, order: Order, report: int) -> Command:
     """What starts an order.
 
     Args:
+        way: how it is kept apart.
+        order: what is started.
         report: the descriptor that the number of the sandbox's first process is written to, as bubblewrap does it.
     """
     request = _request(order, unlimited_processes=way is Way.NONE)

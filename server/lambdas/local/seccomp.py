@@ -33,7 +33,10 @@ _REFUSED = (
     # memory that no process maps
     *("memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open"),
     # the place that the scheduler gives it
-    *("sched_setaffinity", "sched_setattr", "set_mempolicy", "mbind", "migrate_pages", "move_pages"),
+    *("sched_setscheduler", "sched_setparam", "sched_setattr", "ioprio_set"),
+    # a session of its own is a group of the scheduler of its own
+    "setsid",
+    *("set_mempolicy", "mbind", "migrate_pages", "move_pages"),
 )
 _CLONES = ("clone",)
 _NEW_NAMESPACES = 0x7E020080

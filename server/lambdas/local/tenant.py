@@ -11,11 +11,13 @@ from uuid import UUID
 from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, ImageStatus, LambdaState, LambdaStatus
 from server.errors import LambdaNotRunning, NoIsolation
+from server.lambdas.gate import Gate
 from server.lambdas.local.building import Builder, BuildFailed
 from server.lambdas.local.folders import Build, LambdaFolder
-from server.lambdas.local.gate import Gate
 from server.lambdas.local.output import Log
 from server.lambdas.local.run import STATUS, Means, Phase, Run
+
+Preparing = Callable[[], Awaitable[Means]]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Tenant:
             return self._wanted.version
         return 0 if self._build is None else self._build.version
 
-    def deploy(self, deployment: Deployment, means: Callable[[], Awaitable[Means]], builder: Builder) -> None:
+    def deploy(self, deployment: Deployment, means: Preparing, builder: Builder) -> None:
         """Build and start a version in the background; nothing where it is the present one."""
         if self._wanted is not None and self._wanted.version >= deployment.version:
             return
@@ -122,7 +124,7 @@ class Tenant:
         self,
         before: asyncio.Task[None] | None,
         deployment: Deployment,
-        means: Callable[[], Awaitable[Means]],
+        means: Preparing,
         builder: Builder,
     ) -> None:
         if before is not None:

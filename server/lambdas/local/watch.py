@@ -1,28 +1,25 @@
-"""Holds sandboxes to what all their processes together may have: a look every moment, and an end for those over it.
+"""Holds sandboxes to what all their processes together may have: looks again and again, and ends those over it.
 
-The kernel's own limits are for single processes, but where there is a cgroup. What is counted are pages that no file is
-behind, and those of the sandbox's folders in memory; a page that several processes share counts once for each, until
-that would be too much, and is then counted by its shares.
+The kernel's own limits are for single processes, but where there is a cgroup (`server.lambdas.local.cgroups`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from server.lambdas.local.process import Process, descendants
+from server.lambdas.local.priority import Priority
+from server.lambdas.local.process import Process
 from server.lambdas.local.sandbox import MOST_FILES
+from server.lambdas.local.usage import Usage, shares, usage
 
 LOOK_SECONDS = 0.1
-_KILOBYTE = 1024
-_OF_MEMORY = ("RssAnon:", "RssShmem:", "VmSwap:")
-_OF_SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
-_FOLDERS = ("tmp", "dev/shm")
+CALM_SECONDS = 0.5
+"""Between looks at a sandbox that does little and has little."""
+_CALM_SHARE = 0.05
+_CALM_MEMORY = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +32,29 @@ class Most:
     processes: int
 
 
+@dataclass(slots=True)
+class _Watched:
+    most: Most
+    ended: Callable[[str], None]
+    priority: Priority
+    next: float
+    seconds: float = 0.0
+
+
 class Watch:
     """Looks at every sandbox that it is told of."""
 
     def __init__(self) -> None:
-        self._watched: dict[Process, tuple[Most, Callable[[str], None]]] = {}
+        self._watched: dict[Process, _Watched] = {}
         self._task: asyncio.Task[None] | None = None
 
     def add(self, process: Process, most: Most, ended: Callable[[str], None]) -> None:
         """Watch a process until it is over; `ended` is told why it was ended, just before."""
-        self._watched[process] = most, ended
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._watched[process] = _Watched(most, ended, Priority(now), now)
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._look_for_ever(), name="watch of lambdas")
+            self._task = loop.create_task(self._look_for_ever(), name="watch of lambdas")
 
     async def close(self) -> None:
         """Look no more."""
@@ -55,60 +63,40 @@ class Watch:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _look_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._watched:
             await asyncio.sleep(LOOK_SECONDS)
-            for process, (most, ended) in list(self._watched.items()):
+            for process, watched in list(self._watched.items()):
                 if process.over:
                     del self._watched[process]
-                    continue
-                reason = excess(process.first, most)
-                if reason is not None:
-                    ended(reason)
-                    process.kill()
-                    del self._watched[process]
+                elif loop.time() >= watched.next:
+                    self._look(process, watched, loop.time())
+
+    def _look(self, process: Process, watched: _Watched, now: float) -> None:
+        used = usage(process.first)
+        reason = excess(used, watched.most)
+        if reason is not None:
+            watched.ended(reason)
+            process.kill()
+            del self._watched[process]
+            return
+        watched.priority.look(used, now)
+        calm = (
+            used.seconds - watched.seconds <= CALM_SECONDS * _CALM_SHARE
+            and used.memory + used.held < watched.most.memory * _CALM_MEMORY
+            and not watched.priority.idle
+        )
+        watched.seconds = used.seconds
+        watched.next = now + (CALM_SECONDS if calm else 0.0)
 
 
-def excess(first: int, most: Most) -> str | None:
-    """What a sandbox has too much of, by its first process; None where all is well."""
-    pids = [first, *descendants(first)]
-    threads = memory = 0
-    for pid in pids:
-        numbers = _numbers(Path(f"/proc/{pid}/status"), (*_OF_MEMORY, "Threads:"))
-        threads += numbers.pop("Threads:", 0)
-        memory += sum(numbers.values()) * _KILOBYTE
-    if threads > most.processes:
+def excess(used: Usage, most: Most) -> str | None:
+    """What a sandbox has too much of; None where all is well."""
+    # its first process is not its own
+    if used.threads > most.processes + 1:
         return f"it had more than {most.processes} processes and threads"
-    held, files = _folders(first)
-    if files > MOST_FILES:
+    if used.files > MOST_FILES:
         return f"it had more than {MOST_FILES} files in its temporary folders"
-    if memory + held > most.memory and _shares(pids) + held > most.memory:
+    if used.memory + used.held > most.memory and shares(used.pids) + used.held > most.memory:
         return f"it used more than {most.memory} bytes of memory"
     return None
-
-
-def _shares(pids: list[int]) -> int:
-    return sum(sum(_numbers(Path(f"/proc/{pid}/smaps_rollup"), _OF_SHARES).values()) for pid in pids) * _KILOBYTE
-
-
-def _folders(first: int) -> tuple[int, int]:
-    """Bytes and files of the folders that a sandbox has in memory."""
-    held = files = 0
-    with suppress(OSError):
-        # until a sandbox has a root of its own it has this process's, and so has what is run without one
-        if Path(f"/proc/{first}/root").samefile("/"):
-            return 0, 0
-    for name in _FOLDERS:
-        with suppress(OSError):
-            told = os.statvfs(f"/proc/{first}/root/{name}")
-            held += (told.f_blocks - told.f_bfree) * told.f_frsize
-            files += told.f_files - told.f_ffree
-    return held, files
-
-
-def _numbers(path: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """Lines of a file of /proc that begin with one of some names, as numbers."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    return {words[0]: int(words[1]) for line in lines if (words := line.split()) and words[0] in names}
