@@ -1,4 +1,4 @@
-"""`python -m luna_lambda` serves a lambda's code; `python -m luna_lambda describe FOLDER` prints its OpenAPI description."""
+"""`python -m luna_lambda` serves a lambda's code; with `describe FOLDER` it prints the code's OpenAPI description."""
 
 from __future__ import annotations
 

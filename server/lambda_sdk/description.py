@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .routes import VARIABLE, VERBS
 
 FILE = "openapi.yaml"
 MAIN_FILE = "lambda_main.py"
@@ -51,20 +54,41 @@ def _checked(file: Path) -> str:
 
 def _made(module: ast.Module) -> dict[str, Any]:
     title, about = _split(ast.get_docstring(module))
-    main = next(
-        (node for node in module.body if isinstance(node, ast.AsyncFunctionDef) and node.name == MAIN_FUNCTION), None
-    )
-    summary, description = _split(ast.get_docstring(main) if main is not None else None)
-    operation = {
-        "summary": summary,
-        "description": description,
-        "responses": {"200": {"description": "What it answers."}},
-    }
+    paths: dict[str, dict[str, Any]] = {}
+    for function in module.body:
+        if isinstance(function, ast.AsyncFunctionDef):
+            for verb, path in _places(function):
+                paths.setdefault(path, {})[verb] = _operation(function, path)
     return {
         "openapi": VERSION,
         "info": {"title": title or "Lambda", "description": about, "version": "1"},
-        "paths": {"/main": {"post": operation}},
+        "paths": paths,
     }
+
+
+def _places(function: ast.AsyncFunctionDef) -> list[tuple[str, str]]:
+    """Verbs and paths that a function answers: of `main` its own, of others those of its routes."""
+    found = [("post", f"/{MAIN_FUNCTION}")] if function.name == MAIN_FUNCTION else []
+    for decorator in function.decorator_list:
+        match decorator:
+            case ast.Call(
+                func=ast.Attribute(attr="route"), args=[ast.Constant(str() as verb), ast.Constant(str() as path)]
+            ):
+                found.append((verb.lower(), path))
+            case ast.Call(func=ast.Attribute(attr=verb), args=[ast.Constant(str() as path)]) if verb in VERBS:
+                found.append((verb, path))
+    return [(verb, "/" + path.strip("/")) for verb, path in found]
+
+
+def _operation(function: ast.AsyncFunctionDef, path: str) -> dict[str, Any]:
+    summary, description = _split(ast.get_docstring(function))
+    operation: dict[str, Any] = {"operationId": function.name, "summary": summary, "description": description}
+    names = re.findall(VARIABLE, path)
+    if names:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
+    return operation | {"responses": {"200": {"description": "What it answers."}}}
 
 
 def _split(docstring: str | None) -> tuple[str, str]:

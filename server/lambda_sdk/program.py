@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Program:
 
     def __init__(self, main: Handler, routes: list[Routes], context_class: type | None) -> None:
         self.context: Any = None
+        self._started = False
         self._main = main
         self._routes = routes
         self._context_class = context_class
@@ -52,24 +53,25 @@ class Program:
         context_class = getattr(module, CONTEXT_CLASS, None)
         return cls(main, routes, context_class if isinstance(context_class, type) else None)
 
-    async def start(self) -> None:
-        """Make the context and let it start.
+    async def start(self, platform: Callable[[], Any]) -> None:
+        """Make the context and let it start. Its onStart is given the platform where it takes an argument.
 
         Raises:
             Exception: whatever its code raises.
         """
         if self._context_class is not None:
             self.context = self._context_class()
-            await _call(self.context, "onStart")
+            await _call(self.context, "onStart", platform)
+        self._started = True
 
-    async def shutdown(self) -> None:
-        """Let the context shut down.
+    async def shutdown(self, platform: Callable[[], Any]) -> None:
+        """Let the context shut down, likewise, where it has started.
 
         Raises:
             Exception: whatever its code raises.
         """
-        if self.context is not None:
-            await _call(self.context, "onShutdown")
+        if self._started and self.context is not None:
+            await _call(self.context, "onShutdown", platform)
 
     def handler(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
         """What answers a verb on a path, and the path's variables.
@@ -84,7 +86,7 @@ class Program:
         return self._main, {}
 
 
-async def _call(context: Any, name: str) -> None:
+async def _call(context: Any, name: str, platform: Callable[[], Any]) -> None:
     method = getattr(context, name, None)
     if method is not None:
-        await method()
+        await (method(platform()) if inspect.signature(method).parameters else method())

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qsl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from multidict import CIMultiDictProxy, MultiDict, MultiDictProxy
+from multidict import CIMultiDictProxy, MultiMapping
 
 from .errors import BadRequest, Refused
+from .forms import Part, parts_of
+
+if TYPE_CHECKING:
+    from .platform import Platform
+    from .sources import EventSources
 
 TOO_LARGE = 413
-MOST_PARTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,6 @@ class Identity:
     account_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UploadedFile:
-    """A part of a form: its name in the form, its file name and type, empty where it has none, and its bytes."""
-
-    name: str
-    filename: str
-    content_type: str
-    body: bytes = field(repr=False)
-
-
 class Request:
     """One call of the lambda.
 
@@ -57,10 +50,17 @@ class Request:
         user_ctx, userCtx: the instance of the lambda's class `UserCtx`; None without one.
     """
 
-    def __init__(self, request: web.BaseRequest, identity: Identity, most_bytes: int, user_ctx: Any = None) -> None:
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        identity: Identity,
+        most_bytes: int,
+        platform: Callable[[], Platform],
+        user_ctx: Any = None,
+    ) -> None:
         self.method = request.method
         self.path = request.path
-        self.query: MultiDictProxy[str] = request.query
+        self.query: MultiMapping[str] = request.query
         self.headers: CIMultiDictProxy[str] = request.headers
         self.variables: Mapping[str, str] = {}
         self.user_ctx = user_ctx
@@ -68,12 +68,18 @@ class Request:
         self._request = request
         self._identity = identity
         self._most_bytes = most_bytes
+        self._platform = platform
         self._body: bytes | None = None
 
     @property
     def userCtx(self) -> Any:  # noqa: N802 - LUNA's name
         """The same under LUNA's name."""
         return self.user_ctx
+
+    @property
+    def platform(self) -> Platform:
+        """The service that the lambda runs beside."""
+        return self._platform()
 
     @property
     def content_type(self) -> str:
@@ -150,3 +156,21 @@ class Request:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"Failed to validate input json. Path: '', message: '{error}'") from None
+
+    async def form(self) -> list[Part]:
+        """The entries of a body that is a form: multipart/form-data or application/x-www-form-urlencoded.
+
+        Raises:
+            BadRequest: it is none.
+        """
+        return parts_of(await self.body(), self.headers.get("Content-Type", ""))
+
+    async def sources(self) -> EventSources:
+        """What the request asks to make events of, in any form that a handler of the service takes.
+
+        Raises:
+            BadRequest: it has no sources, or they are wrong.
+        """
+        from .source_forms import event_sources
+
+        return event_sources(await self.body(), self.headers.get("Content-Type", ""), self.query, self.headers)

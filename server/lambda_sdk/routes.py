@@ -7,6 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+VARIABLE = r"\{([A-Za-z_][A-Za-z0-9_]*)\}"
+"""A variable of a path."""
+VERBS = ("get", "post", "put", "patch", "delete")
+"""Verbs that have a method of their own."""
+
 Handler = Callable[[Any], Awaitable[object]]
 """Takes a request and returns what is answered."""
 
@@ -92,7 +97,7 @@ class WrongVerb(Exception):
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    pieces = re.split(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", path.strip("/"))
+    pieces = re.split(VARIABLE, path.strip("/"))
     return re.compile(
         "".join(f"(?P<{piece}>[^/]+)" if number % 2 else re.escape(piece) for number, piece in enumerate(pieces))
     )

@@ -6,10 +6,13 @@ import asyncio
 import signal
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from .calls import request_id
 from .environment import Environment
 from .errors import Refused
 from .program import Program
@@ -17,12 +20,19 @@ from .request import Request
 from .response import Response
 from .routes import WrongVerb
 
+if TYPE_CHECKING:
+    from .platform import Platform
+
 HEALTH_PATH = "/.luna/health"
 """Answers 200 once calls may come. It can not be reached from outside."""
 ERROR_HEADER = "Luna-Lambda-Error"
 """Name of the exception that ended a call."""
-DRAIN_SECONDS = 5
-"""Calls in progress have so long when the lambda is told to stop."""
+DRAIN_SECONDS = 5.0
+"""Calls in progress, and then onShutdown, have so long when the lambda is told to stop."""
+HEADER_BYTES = 64 << 10
+"""Longest request line and header: more than the edge lets through."""
+IDLE_SECONDS = 3600.0
+"""A connection that nothing comes on is kept so long: who calls is one program, and ends it by itself."""
 
 
 class Server:
@@ -31,6 +41,7 @@ class Server:
     def __init__(self, program: Program, environment: Environment) -> None:
         self._program = program
         self._environment = environment
+        self._client: Platform | None = None
         self._ready = False
 
     async def run(self) -> None:
@@ -47,63 +58,90 @@ class Server:
         runner = web.AppRunner(
             application,
             access_log=None,
-            handle_signals=False,
+            auto_decompress=False,
             handler_cancellation=True,
+            keepalive_timeout=IDLE_SECONDS,
+            max_field_size=HEADER_BYTES,
+            max_line_size=HEADER_BYTES,
             shutdown_timeout=DRAIN_SECONDS,
         )
         await runner.setup()
         await web.SockSite(runner, self._environment.listener()).start()
         try:
-            await self._program.start()
-            self._ready = True
-            await stopped.wait()
-            self._ready = False
+            await self._live(stopped)
         finally:
             await runner.cleanup()
-        await self._program.shutdown()
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._program.shutdown(self._platform)
+            if self._client is not None:
+                await self._client.close()
+
+    async def _live(self, stopped: asyncio.Event) -> None:
+        """Start the program and wait until it is told to stop, which it may be before it has started."""
+        start = asyncio.create_task(self._program.start(self._platform))
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            start.cancel()
+            return
+        await start
+        self._ready = True
+        await stop
+
+    def _platform(self) -> Platform:
+        if self._client is None:
+            from .platform import Platform
+
+            self._client = Platform(self._environment.platform, self._environment.token)
+        return self._client
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if not self._ready:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
         if request.path == HEALTH_PATH:
             return web.Response()
-        return await _send(request, await self._called(request))
+        try:
+            answer = await self._called(request)
+            if isinstance(answer.body, bytes):
+                return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+            first = await anext(answer.body, b"")
+            out = web.StreamResponse(status=answer.status, headers=answer.headers)
+        except Exception as error:  # noqa: BLE001 whatever a user's code raises
+            return _failed(error)
+        await _send(request, out, first, answer.body)
+        return out
 
     async def _called(self, request: web.Request) -> Response:
         environment = self._environment
-        call = Request(request, environment.identity, environment.request_bytes, self._program.context)
+        call = Request(request, environment.identity, environment.request_bytes, self._platform, self._program.context)
+        request_id.set(call.request_id)
         try:
             handler, call.variables = self._program.handler(request.method, request.path)
             answer = await handler(call)
-            return answer if isinstance(answer, Response) else _plain(answer)
         except Refused as refused:
             return refused.answer()
         except WrongVerb as wrong:
-            answer = Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"Allowed are {wrong}", desc="Method not allowed").answer()
-            answer.headers.append(("Allow", str(wrong)))
-            return answer
-        except Exception as error:  # noqa: BLE001 - whatever a user's code raises
-            return _failed(error)
+            return _refused_verb(wrong)
+        return answer if isinstance(answer, Response) else Response.json(answer)
 
 
-def _plain(value: object) -> Response:
-    """A value that is no answer yet is JSON, whatever it is: a text in quotes."""
-    from .response import JSON_TYPE, written
+def _refused_verb(wrong: WrongVerb) -> Response:
+    answer = Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"Allowed are {wrong}", desc="Method not allowed").answer()
+    answer.headers.append(("Allow", str(wrong)))
+    return answer
 
-    return Response(written(value), content_type=JSON_TYPE)
 
-
-def _failed(error: Exception) -> Response:
+def _failed(error: Exception) -> web.Response:
+    """What the caller is told of a failure; the lambda's log is told all."""
     traceback.print_exception(error, file=sys.stderr)
-    return Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, headers={ERROR_HEADER: type(error).__name__})
+    return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR, headers={ERROR_HEADER: type(error).__name__})
 
 
-async def _send(request: web.Request, answer: Response) -> web.StreamResponse:
-    if isinstance(answer.body, bytes):
-        return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
-    out = web.StreamResponse(status=answer.status, headers=answer.headers)
+async def _send(request: web.Request, out: web.StreamResponse, first: bytes, more: AsyncIterator[bytes]) -> None:
+    """Send a body in pieces. A failure cuts it off, so that nobody takes it for the whole one."""
     await out.prepare(request)
-    async for piece in answer.body:
+    if first:
+        await out.write(first)
+    async for piece in more:
         await out.write(piece)
     await out.write_eof()
-    return out

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
 from uuid import UUID
 
 from server.domain.lambdas import ImageStatus, LambdaRunner, LambdaState, LambdaStatus, WantedLambdas
@@ -21,6 +22,9 @@ REPORT_SECONDS = 1.0
 RETRY_SECONDS = 60.0
 """Wait until an archive is looked for again that was not there."""
 
+Counted = Callable[[Mapping[str, int]], None]
+"""Is told how many lambdas have each status."""
+
 log = logging.getLogger(__name__)
 
 
@@ -30,11 +34,13 @@ class Reconciler:
     Args:
         wanted: what that is, and who is reported to.
         runner: runs lambdas.
+        counted: is told how many lambdas have each status.
     """
 
-    def __init__(self, wanted: WantedLambdas, runner: LambdaRunner) -> None:
+    def __init__(self, wanted: WantedLambdas, runner: LambdaRunner, counted: Counted | None = None) -> None:
         self._wanted = wanted
         self._runner = runner
+        self._counted = counted
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._told: dict[UUID, int] = {}
         self._lost: dict[UUID, tuple[int, float]] = {}
@@ -63,6 +69,9 @@ class Reconciler:
     async def report(self) -> None:
         """Report every state that has changed since it was last reported."""
         states = dict(self._runner.states())
+        if self._counted is not None:
+            found = Counter(state.status for state in states.values())
+            self._counted({status.value: found[status] for status in LambdaStatus})
         for lambda_id, state in states.items():
             if self._reported.get(lambda_id) != state:
                 await self._wanted.report(lambda_id, state)
