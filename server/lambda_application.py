@@ -16,6 +16,8 @@ from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
 from server.lambdas.host import Host
 from server.lambdas.internal import Internal
+from server.lambdas.kubernetes.archives import Archives
+from server.lambdas.kubernetes.runner import KubernetesRunner
 from server.lambdas.local import LocalRunner
 from server.lambdas.proxy import Proxy
 from server.lambdas.reconciler import Reconciler
@@ -113,6 +115,9 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
             Internal(runner, calls, options.secret.get_secret_value()),
             key,
             metrics.answered,
+            Archives(wanted, options.secret.get_secret_value(), runner.reported)
+            if isinstance(runner, KubernetesRunner)
+            else None,
         )
         try:
             port = await stack.enter_async_context(host.served(options.host, options.port))
@@ -126,13 +131,9 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
 
 
 def lambda_runner(settings: Settings) -> LambdaRunner:
-    """The runner that the settings choose.
-
-    Raises:
-        CannotHost: its client library is not installed.
-    """
+    """The runner that the settings choose. Whether it can do its work is told by its `check`."""
     if settings.lambdas.runner == "kubernetes":
-        return _on_kubernetes(settings)
+        return KubernetesRunner(settings.lambdas)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
     folder = settings.data.expanduser().resolve() / "lambdas"
     return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port))

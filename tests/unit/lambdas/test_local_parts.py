@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from server.errors import Busy, DeadlineExceeded, NoIsolation
+from server.lambdas.gate import Gate
 from server.lambdas.local import isolation, seccomp, uids, view
 from server.lambdas.local.cgroups import Cgroups
-from server.lambdas.local.gate import Gate
 from server.lambdas.local.isolation import Isolation
 from server.lambdas.local.output import LINE_BYTES, Lines, Log, Reader, readable
 from server.lambdas.local.priority import FIRST_STAY, Priority
