@@ -64,7 +64,7 @@ def every(*, of: str = "") -> list[Any]:
     return [pytest.param(one, RECIPES[one.id], id=f"{one.id}-{of}") for one in CONTRACT]
 
 
-ELSEWHERE = {"ws_handshake": 400, "proxy_post_to_lambda": 401, "proxy_options_to_lambda": 404}
+ELSEWHERE = {"ws_handshake": 400, "proxy_post_to_lambda": 401, "proxy_options_to_lambda": 400}
 """What is no operation with an answer of its own here, and has tests of its own: the status without anything."""
 
 

@@ -261,12 +261,12 @@ class World:
         return create_lambda(self.service, account or self.owner, MAIN)
 
     def clear_lambdas(self) -> None:
-        """Delete the owner's lambdas but for the world's own: each would be a process."""
+        """Delete the lambdas that calls have created, whose names are ids: each would be a process."""
         kept = {self.lambda_id, self.changed_lambda_id}
         found = self.get("/6/lambdas?page_size=100").members["lambdas"]
         assert isinstance(found, list)
         for one in found:
-            if one["lambda_id"] not in kept:
+            if one["lambda_id"] not in kept and UUID.fullmatch(one["lambda_name"]):
                 self.rest.send("DELETE", f"/6/lambdas/{one['lambda_id']}", account=self.owner)
 
     def new_task(self, account: Account | None = None, *, going: bool = False) -> str:
