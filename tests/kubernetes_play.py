@@ -95,7 +95,7 @@ class Playing:
         self.runner = KubernetesRunner(self.settings, connector=self.connector)
 
     def connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(resolver=self.services, force_close=True, limit=0)
+        return aiohttp.TCPConnector(resolver=self.services, force_close=True, limit=0, use_dns_cache=False)
 
     async def until(self, lambda_id: UUID, so: Callable[[LambdaState], bool]) -> LambdaState:
         """The state of a lambda once it is so."""
