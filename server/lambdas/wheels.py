@@ -27,6 +27,7 @@ _ALWAYS = (
     "--root-user-action=ignore",
     "--only-binary=:all:",
     "--no-compile",
+    "--retries=2",
 )
 
 

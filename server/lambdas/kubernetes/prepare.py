@@ -247,7 +247,7 @@ class Build:
         """Tell the host what was built. A lambda runs without that, too."""
         said = {"base": base.version(), "python": platform.python_version(), "documentation": documentation}
         try:
-            client.put(address, content=json.dumps(said)).raise_for_status()
+            client.put(address, content=json.dumps(said, ensure_ascii=False).encode()).raise_for_status()
         except httpx.HTTPError as error:
             say(f"the host could not be told what was built: {type(error).__name__}")
 
