@@ -172,7 +172,7 @@ class Run:
         loop = asyncio.get_running_loop()
         while True:
             self._turn(Phase.STARTING)
-            ready_seconds = 0.0
+            ready_seconds, idle = 0.0, False
             try:
                 self._live = live = await _Live.start(self._means, self._deployment, self._folder, self._log)
                 await live.ready(self._means.settings.start_seconds)
@@ -180,25 +180,27 @@ class Run:
                 self._turn(Phase.READY)
                 idle = await self._watch_over(live)
                 ready_seconds = loop.time() - began
-                self.reason = live.reason()
+                reason = live.reason()
             except CannotStart as error:
-                idle = False
-                self.reason = str(error)
+                reason = str(error)
             except Exception:
                 log.exception("lambda %s cannot be kept", self._deployment.lambda_id)
-                idle = False
-                self.reason = "an unexpected error of the service"
+                reason = "an unexpected error of the service"
             if idle:
                 self._called.clear()
                 self._turn(Phase.ASLEEP)
                 await self._end_live(STOP_SECONDS)
                 await self._called.wait()
                 continue
+            # nobody is given a process that ends; its last words come before what is said of it
+            self.phase = Phase.RESTING
             await self._end_live(0)
+            self.reason = reason
             if ready_seconds >= HEALTHY_SECONDS:
                 pause = FIRST_PAUSE
             self._log.add(f"-- {self.reason}; it is started again in {pause:g} s")
-            self._turn(Phase.RESTING)
+            self._changed(self)
+            self._wake_waiting()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             self.restarts += 1
@@ -379,8 +381,8 @@ def environment() -> dict[str, str]:
     """What every program in a sandbox is told, and no more of this process's own environment."""
     return {
         "PATH": "/usr/bin:/bin",
-        "HOME": "/tmp",  # noqa: S108 - the sandbox's own
-        "TMPDIR": "/tmp",  # noqa: S108
+        "HOME": view.TEMPORARY,
+        "TMPDIR": view.TEMPORARY,
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
