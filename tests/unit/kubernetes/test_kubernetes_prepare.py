@@ -257,7 +257,7 @@ async def test_a_dependency_that_is_not_allowed_ends_the_build_for_good(
     one = pod(files, requirements=("greeting",), **settings)
     code, log = await one.build_here()
     assert code == BAD, log
-    assert "not allowed on this server, and needed: evil" in log
+    assert "not among the packages that this service allows: evil" in log
     assert not list((one.folder / "packages").iterdir())
     one.settings = one.settings.model_copy(update={"requirements": ("greeting", "Evil")})
     code, log = await one.build_here()
