@@ -19,7 +19,8 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 
 from gateway.documents import write_json
-from gateway.endpoints import Answer, Arrival, Dispatcher, Endpoint, Forms
+from gateway.endpoints import Endpoint, Forms
+from gateway.exchange import Answer, Arrival, Dispatcher
 from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
@@ -63,7 +64,9 @@ class Facade:
         forms = Forms()
         self._dispatcher = dispatcher
         self._routes = Routes(served)
-        self._endpoints = {method.name: Endpoint(method, forms) for method in served}
+        self._endpoints = {
+            method.name: Endpoint(method, forms, dispatcher.methods.get(method.rest.diversion)) for method in served
+        }
         self._served = served
         self._sockets = frozenset(sockets)
         self._elsewhere = [(re.compile(pattern, re.DOTALL), error) for pattern, error in (elsewhere or {}).items()]

@@ -16,6 +16,7 @@ from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
 from server.lambdas.host import Host
 from server.lambdas.internal import Internal
+from server.lambdas.kubernetes.archives import Archives
 from server.lambdas.kubernetes.runner import KubernetesRunner
 from server.lambdas.local import LocalRunner
 from server.lambdas.proxy import Proxy
@@ -114,6 +115,9 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
             Internal(runner, calls, options.secret.get_secret_value()),
             key,
             metrics.answered,
+            Archives(wanted, options.secret.get_secret_value(), runner.reported)
+            if isinstance(runner, KubernetesRunner)
+            else None,
         )
         try:
             port = await stack.enter_async_context(host.served(options.host, options.port))

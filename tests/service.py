@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import re
 import signal
 import socket
@@ -24,14 +25,17 @@ from tests.packs import default_pack, models_folder
 
 START_SECONDS = 90
 STOP_SECONDS = 40
+LOWEST_PORT = 10_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Neighbouring ports on loopback that nobody listens on."""
+    """Neighbouring ports on loopback that nobody listens on.
+
+    They are below those that connections get on their own side: one of these could be taken before it is listened on.
+    """
+    first_of_connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+        port = random.randrange(LOWEST_PORT, first_of_connections - count)
         try:
             for number in range(port, port + count):
                 with socket.socket() as one:

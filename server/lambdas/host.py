@@ -2,6 +2,7 @@
 
 /6/lambdas/...  `server.lambdas.proxy`
 /internal/...   `server.lambdas.internal`
+/archives/...   `server.lambdas.kubernetes.archives`, where a cluster runs lambdas
 /health         200 while calls are taken
 """
 
@@ -21,6 +22,8 @@ from server import errors
 from server.errors import Busy, LunaError, MethodNotAllowed, Unauthenticated
 from server.lambdas.failures import unreachable
 from server.lambdas.internal import ROOT, Internal, refusal
+from server.lambdas.kubernetes import archives
+from server.lambdas.kubernetes.archives import Archives
 from server.lambdas.proxy import METHOD, Arrival, Exchange, Proxy
 from server.rpc.calls import ADDRESS, keep_believed
 from server.rpc.dispatcher import Told
@@ -41,11 +44,13 @@ class Host:
         internal: answers servers.
         key: the key that Envoy has; without one the address of a client is that of its connection.
         told: is told of each call from the edge that has ended.
+        pods: answers pods of a cluster.
     """
 
-    def __init__(self, proxy: Proxy, internal: Internal, key: str, told: Told) -> None:
+    def __init__(self, proxy: Proxy, internal: Internal, key: str, told: Told, pods: Archives | None = None) -> None:
         self._proxy = proxy
         self._internal = internal
+        self._archives = pods
         self._key = key
         self._told = told
         self._draining = False
@@ -100,12 +105,17 @@ class Host:
     async def _answer(self, arrival: Arrival, exchange: Exchange) -> web.StreamResponse:
         """An answer in any case; one that has begun and cannot be finished ends with its connection."""
         inside = arrival.request.raw_path.startswith(ROOT)
-        part = self._internal if inside else self._proxy
+        edge = not inside and not arrival.request.raw_path.startswith(archives.ROOT)
         began, code = time.perf_counter(), "CANCELLED"
         try:
             if self._draining:
                 raise unreachable()
-            response = await part.answer(arrival, exchange)
+            if inside:
+                response = await self._internal.answer(arrival, exchange)
+            elif edge or self._archives is None:
+                response = await self._proxy.answer(arrival, exchange)
+            else:
+                response = await self._archives.answer(arrival)
             code = "OK"
         except LunaError as error:
             code = error.grpc.name
@@ -119,7 +129,7 @@ class Host:
             internal = errors.Internal(request_id=arrival.request_id)
             response = self._refused(internal, arrival, exchange, inside=inside)
         finally:
-            if not inside:
+            if edge:
                 self._told(METHOD.name, code, time.perf_counter() - began)
         return response
 

@@ -80,7 +80,9 @@ class Cluster:
         query = {"labelSelector": SELECTOR, "limit": str(PAGE)}
         while True:
             answer = await self._asked("GET", kind, query=query)
-            found += answer["items"]
+            # items have no kind and version of their own there
+            own = {"apiVersion": answer["apiVersion"], "kind": kind}
+            found += [{**own, **item} for item in answer["items"]]
             metadata = answer["metadata"]
             if not metadata.get("continue"):
                 return found, str(metadata["resourceVersion"])

@@ -24,6 +24,7 @@ class Held:
         wanted: a version that the cluster has not been told of yet.
         program: the version that it has been told of.
         live: its Deployment, as last seen.
+        events: how often it was seen.
         live_log: lines of a build that goes on.
         report: what the build of `program` has said of itself.
         last_logs: what it had written when it was stopped for idleness.
@@ -39,6 +40,7 @@ class Held:
     wanted: Deployment | None = None
     program: Program | None = None
     live: Json | None = None
+    events: int = 0
     pods: dict[str, Pod] = field(default_factory=dict)
     record: Record | None = None
     report: tuple[int, Report] | None = None
@@ -92,8 +94,8 @@ class Held:
 
     @property
     def hopeless(self) -> bool:
-        """Its build has failed for a reason of its own, and nothing answers that a further try would be made beside."""
-        if self.image is not ImageStatus.ERROR or self.ready:
+        """Its build is known to have failed for a reason of its own, and no version before it answers meanwhile."""
+        if self.recorded is None or self.recorded.status is not ImageStatus.ERROR or self.ready:
             return False
         return any(pod.prepare.exit_code == BAD or (pod.failed and "exceed" in pod.message) for pod in self.newest)
 
@@ -108,6 +110,9 @@ class Held:
         before = self.state
         self.state = self._state()
         status = self.state.status
+        if status is LambdaStatus.RUNNING and (before is None or before.status is not status):
+            # it is idle from now on at the earliest
+            self.called_at = asyncio.get_running_loop().time()
         if self.ready or status is LambdaStatus.TERMINATED or self.image is ImageStatus.ERROR:
             self.waking = False
         self.turn()
@@ -126,7 +131,9 @@ class Held:
         if self.program is None:
             # something of it is left: whoever looks deploys it, or removes it
             return LambdaState(0, LambdaStatus.NOT_FOUND, ImageStatus.NOT_FOUND)
-        image, recorded = self.image, self.recorded
+        recorded = self.recorded
+        # what a build has come to is told once it is kept
+        image = recorded.status if recorded else ImageStatus.ERROR if self.refusal else ImageStatus.IN_PROGRESS
         report = recorded.report if recorded else Report()
         return LambdaState(
             version=self.program.version,
@@ -134,7 +141,7 @@ class Held:
             image_status=image,
             base=report.base,
             info=self._info(report),
-            image_logs=recorded.log if recorded else self.live_log,
+            image_logs=recorded.log if recorded else (*self.live_log, *([self.refusal] if self.refusal else [])),
             documentation=report.documentation,
         )
 

@@ -184,6 +184,7 @@ class Keeper:
             held.turn()
         else:
             held.live = None if gone else live
+            held.events += 1
             if held.program is None and not gone:
                 self._take_over(held, live)
         self.mark(held.lambda_id)
@@ -191,7 +192,6 @@ class Keeper:
 
     def _take_over(self, held: Held, live: Json) -> None:
         held.program = Program.read(live)
-        held.called_at = asyncio.get_running_loop().time()
         if not held.rollout.replicas and held.recorded is not None:
             held.asleep = held.recorded.status is ImageStatus.COMPLETED
             held.given_up = not held.asleep
@@ -270,7 +270,7 @@ class Keeper:
         if program.pods == 1:
             await self._cluster.deleted("PodDisruptionBudget", program.name)
         held.program = program
-        held.live = await self._cluster.applied(self._manifests.deployment(program, held.replicas))
+        await self._apply(held, self._manifests.deployment(program, held.replicas))
         held.applied_at = asyncio.get_running_loop().time()
         held.lost_until = 0.0
         if held.wanted is wanted:
@@ -293,17 +293,24 @@ class Keeper:
         if held.live is None:
             for manifest in self._manifests.around(program):
                 await self._cluster.applied(manifest)
-        held.live = await self._cluster.applied(wanted)
+        await self._apply(held, wanted)
+
+    async def _apply(self, held: Held, manifest: Json) -> None:
+        """Make the Deployment so. What a watch tells meanwhile may be newer than the answer, and counts."""
+        events = held.events
+        live = await self._cluster.applied(manifest)
+        if held.events == events:
+            held.live = live
 
     async def _draw(self, held: Held) -> None:
-        """Draw conclusions from how the pods are."""
+        """Draw conclusions from how the pods are, once what they tell is kept."""
         if held.hopeless:
             held.given_up = True
         if any(pod.refused for pod in held.newest):
             self._miss(held)
         for pod in held.newest:
-            if pod.failed:
-                # a node threw it out, and it has been replaced; what it had to tell has been kept
+            if pod.failed and held.recorded is not None:
+                # a node threw it out, and it has been replaced
                 await self._cluster.deleted("Pod", pod.name)
 
     def _miss(self, held: Held) -> None:

@@ -174,10 +174,11 @@ class KubernetesRunner:
             raise LambdaNotRunning(lambda_id=lambda_id, status=LambdaStatus.NOT_FOUND.value)
         gate = self._gates.setdefault(lambda_id, Gate(self._settings.calls, self._settings.waiting))
         held.calls += 1
+        seconds = self._settings.call_seconds
         try:
-            async with gate.passed():
+            async with gate.passed(asyncio.get_running_loop().time() + seconds):
                 await self._awake(held)
-                async with deadline.within(self._settings.call_seconds), self._exchanged(held, call) as reply:
+                async with deadline.within(seconds), self._exchanged(held, call) as reply:
                     yield reply
         except TimeoutError as error:
             raise DeadlineExceeded from error

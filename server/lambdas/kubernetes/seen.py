@@ -185,10 +185,10 @@ def lambda_status(pods: Iterable[Pod], image: ImageStatus, *, asleep: bool) -> L
         asleep: it was stopped because nobody called it; the next call starts it, so that it counts as running.
     """
     found = list(pods)
-    if any(pod.ready for pod in found):
-        return LambdaStatus.RUNNING
     if image is not ImageStatus.COMPLETED:
         return LambdaStatus.WAITING
+    if any(pod.ready for pod in found):
+        return LambdaStatus.RUNNING
     if any(pod.crashed for pod in found):
         return LambdaStatus.TERMINATED
     return LambdaStatus.RUNNING if asleep else LambdaStatus.WAITING

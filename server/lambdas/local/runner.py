@@ -13,9 +13,9 @@ from server.domain import deadline
 from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, LambdaState
 from server.errors import LambdaNotRunning
+from server.lambdas.gate import Gate
 from server.lambdas.local.building import Builder
 from server.lambdas.local.folders import Folders
-from server.lambdas.local.gate import Gate
 from server.lambdas.local.isolation import Isolation
 from server.lambdas.local.run import Means
 from server.lambdas.local.tenant import Tenant

@@ -11,9 +11,9 @@ from uuid import UUID
 from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, ImageStatus, LambdaState, LambdaStatus
 from server.errors import LambdaNotRunning, NoIsolation
+from server.lambdas.gate import Gate
 from server.lambdas.local.building import Builder, BuildFailed
 from server.lambdas.local.folders import Build, LambdaFolder
-from server.lambdas.local.gate import Gate
 from server.lambdas.local.output import Log
 from server.lambdas.local.run import STATUS, Means, Phase, Run
 
