@@ -14,6 +14,7 @@ from server.domain.lambdas import Deployment
 from server.lambdas.local import seccomp, view
 from server.lambdas.local.cgroups import Cgroup, Cgroups
 from server.lambdas.local.connection import Connection
+from server.lambdas.local.environment import environment
 from server.lambdas.local.folders import LambdaFolder
 from server.lambdas.local.output import Log, Reader
 from server.lambdas.local.process import CannotStart, Process
@@ -180,19 +181,3 @@ def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path
         filter=seccomp.program(),
         listener=listener,
     )
-
-
-def environment() -> dict[str, str]:
-    """What every program in a sandbox is told, and no more of this process's own environment."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": view.TEMPORARY,
-        "TMPDIR": view.TEMPORARY,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # pools of threads are otherwise as large as the machine
-        "OMP_NUM_THREADS": "2",
-        "OPENBLAS_NUM_THREADS": "2",
-        "MALLOC_ARENA_MAX": "4",
-    }
