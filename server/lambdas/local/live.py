@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,7 @@ def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path
             view.Bind(str(folder.packages(version)), view.PACKAGES),
             view.Bind(str(means.base), view.BASE),
             view.Bind(str(own / "platform.sock"), view.PLATFORM),
+            *_names(own, os.getuid() if folder.uid is None else folder.uid),
         ),
         folder=own,
         uid=folder.uid,
@@ -181,3 +183,15 @@ def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path
         filter=seccomp.program(),
         listener=listener,
     )
+
+
+def _names(own: Path, uid: int) -> Iterator[view.Bind]:
+    """Names for its user and its group: some libraries ask for them."""
+    for file, line in (
+        ("passwd", f"lambda:x:{uid}:{uid}::{view.TEMPORARY}:/bin/false\n"),
+        ("group", f"lambda:x:{uid}:\n"),
+    ):
+        path = own / file
+        path.write_text(line)
+        path.chmod(0o644)
+        yield view.Bind(str(path), f"/etc/{file}")

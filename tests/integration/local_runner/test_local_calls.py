@@ -200,7 +200,7 @@ async def test_a_verb_that_is_none_is_not_sent(here: Local, echo: UUID, method: 
 @pytest.mark.parametrize("path", ["/a b\r\nX: y", "/\x00", "/a?b", "//double", "no-slash", "/%2e%2e/%00"])
 async def test_paths_say_what_they_say(here: Local, echo: UUID, path: str) -> None:
     answer = await here.call(echo, path)
-    assert answer.status in (200, 400)
+    assert answer.status in (200, 400, 404)
     if answer.status == 200:
         assert answer.json()["method"] == "GET"
         assert not [name for name, _ in answer.json()["headers"] if name == "x"]
