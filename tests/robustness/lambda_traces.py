@@ -18,6 +18,14 @@ class Traces:
     processes: frozenset[int]
     mounts: int
 
+    def none_since(self, before: Traces) -> bool:
+        """Whether nothing has come since then. Descriptors of an earlier test may have gone."""
+        return (
+            self.descriptors <= before.descriptors
+            and self.processes <= before.processes
+            and self.mounts == before.mounts
+        )
+
     @classmethod
     def now(cls) -> Traces:
         return cls(

@@ -97,7 +97,8 @@ class Job:
             await asyncio.to_thread(_unpack, self._deployment.archive, self._partial / "code", settings)
         except BadArchive as error:
             raise BuildFailed(str(error)) from error
-        (self._partial / "packages").mkdir(mode=0o755)
+        (self._partial / "packages").mkdir()
+        (self._partial / "packages").chmod(0o755)
         await self._install()
         documentation = await self._described()
         build = Build(self._deployment.version, base.version(), base.interpreter(), self.lines, documentation)

@@ -56,6 +56,12 @@ class Live:
         self._rest = rest
         self._blame = ""
         self._looking: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def accused(self) -> bool:
+        """Whether the service has ended it."""
+        return bool(self._blame)
 
     @classmethod
     async def start(cls, means: Means, deployment: Deployment, folder: LambdaFolder, told: Log) -> Live:
@@ -127,14 +133,16 @@ class Live:
         return self._blame or self.process.reason()
 
     async def close(self, seconds: float) -> None:
-        """End it, with so many seconds to end by itself, and leave nothing behind."""
+        """End it, with so many seconds to end by itself, and leave nothing behind, also where this is cancelled."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(seconds))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, seconds: float) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        if seconds > 0:
-            await self.process.stop(seconds)
-        else:
-            self.process.kill()
-            await self.process.ended()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self.process.stop(seconds)
         await self._rest.aclose()
 
     async def _look(self) -> None:
