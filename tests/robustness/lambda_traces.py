@@ -18,10 +18,18 @@ class Traces:
     processes: frozenset[int]
     mounts: int
 
+    def none_since(self, before: Traces) -> bool:
+        """Whether nothing has come since then. Descriptors of an earlier test may have gone."""
+        return (
+            self.descriptors <= before.descriptors
+            and self.processes <= before.processes
+            and self.mounts == before.mounts
+        )
+
     @classmethod
     def now(cls) -> Traces:
         return cls(
-            descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors=sum(1 for _ in Path("/proc/self/fd").iterdir()),
             processes=frozenset(descendants(os.getpid())),
             mounts=len(Path("/proc/self/mountinfo").read_text().splitlines()),
         )

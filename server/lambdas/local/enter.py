@@ -46,6 +46,7 @@ def main(descriptor: int) -> None:
     """Read the request from `descriptor` and become the program that it names."""
     with os.fdopen(descriptor, "rb") as file:
         request: dict[str, Any] = json.load(file)
+    os.umask(0o022)
     if request["outside"] is not None:
         _enter(request)
     _drop(request)
@@ -92,18 +93,21 @@ def _build(outside: dict[str, Any]) -> None:
     _mount("none", "/", None, _RECURSIVE | _PRIVATE)
     root = Path(outside["root"])
     _mount("tmpfs", str(root), "tmpfs", _NO_SETUID | _NO_DEVICES, "mode=755,size=1m,nr_inodes=4096")
-    for name in (*outside["parents"], "/proc", "/dev", "/tmp", "/old"):  # noqa: S108 - the sandbox's own
-        (root / name[1:]).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name in ("proc", "dev", "old"):
+        (root / name).mkdir(mode=0o755)
     _devices(root / "dev")
-    for kind, *mount in outside["mounts"]:
-        target = root / mount[-1][1:]
+    for data, place in outside["memory"]:
+        target = root / place[1:]
+        target.mkdir(exist_ok=True)
+        _mount("tmpfs", str(target), "tmpfs", _NO_SETUID | _NO_DEVICES, data)
+    for place in outside["parents"]:
+        (root / place[1:]).mkdir(mode=0o755, exist_ok=True)
+    for kind, source, place in outside["mounts"]:
+        target = root / place[1:]
         if kind == "link":
-            target.symlink_to(mount[0])
-        elif kind == "memory":
-            target.mkdir(exist_ok=True)
-            _mount("tmpfs", str(target), "tmpfs", _NO_SETUID | _NO_DEVICES, mount[0])
+            target.symlink_to(source)
         else:
-            _bind(mount[0], target, writable=kind == "write")
+            _bind(source, target, writable=kind == "write")
     _mount("none", str(root / "dev"), None, _REMOUNT | _BIND | _READ_ONLY | _NO_SETUID)
     os.chdir(root)
     _checked(libc.syscall(ctypes.c_long(_pivot_root()), b".", b"old"), "pivot_root")
@@ -135,7 +139,6 @@ def _bind(source: str, target: Path, *, writable: bool) -> None:
 
 def _drop(request: dict[str, Any]) -> None:
     """Give up rights, and take on limits. Everything else is left open to no child."""
-    os.umask(0o022)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     if request["listener"] is not None and request["listener"] != LISTENER:

@@ -118,12 +118,13 @@ class Process:
             self._process.kill()
 
     async def stop(self, seconds: float) -> None:
-        """Ask it to stop, wait so long, and kill it."""
-        if not self.over:
+        """Ask it to stop, wait so long, and kill it; with 0 seconds it is not asked."""
+        if seconds > 0 and not self.over:
             self.ask()
-            if not await self.ended(seconds):
-                self.kill()
-                await self.ended(KILL_SECONDS)
+            await self.ended(seconds)
+        if not self.over:
+            self.kill()
+            await self.ended(KILL_SECONDS)
 
     def reason(self) -> str:
         """How it ended, for people."""

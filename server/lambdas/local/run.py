@@ -26,6 +26,8 @@ STOP_SECONDS = 7.0
 DRAIN_SECONDS = 30.0
 """A version that another one has taken the place of has so long to end its calls."""
 _POLL_SECONDS = 0.05
+_END_SECONDS = 1.0
+"""A call that was broken off may be the first to notice that its process ends."""
 _VERSION = "lambda-version"
 
 log = logging.getLogger(__name__)
@@ -83,9 +85,7 @@ class Run:
         """Stop for good."""
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
-        live, self._live = self._live, None
-        if live is not None:
-            await live.close(seconds)
+        await self._end_live(seconds)
         self._turn(Phase.STOPPED)
 
     async def retire(self) -> None:
@@ -114,7 +114,7 @@ class Run:
                     yield replace(reply, headers=((_VERSION, str(self.version)), *own))
                 whole = True
             except LambdaFailed as error:
-                if live.process.over or await live.process.ended(0.2):
+                if live.accused or await live.process.ended(_END_SECONDS):
                     raise LambdaFailed(message=live.reason()) from None
                 raise error from None
             finally:
@@ -165,8 +165,7 @@ class Run:
                 await self._end_live(STOP_SECONDS)
                 await self._called.wait()
                 continue
-            # nobody is given a process that ends; its last words come before what is said of it
-            self.phase = Phase.RESTING
+            # its last words come before what is said of it
             await self._end_live(0)
             self.reason = reason
             if ready_seconds >= HEALTHY_SECONDS:
@@ -190,9 +189,9 @@ class Run:
                 return False
 
     async def _end_live(self, seconds: float) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            await live.close(seconds)
+        if self._live is not None:
+            await self._live.close(seconds)
+            self._live = None
 
     def _turn(self, phase: Phase) -> None:
         if phase is not self.phase:

@@ -125,7 +125,7 @@ def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
 
 def _python(*arguments: str) -> tuple[str, ...]:
     """The interpreter, with nothing of its user or of the folder that it is started in."""
-    isolated = ("-I", "-S") if arguments[0] in (str(ENTER), _ENTER_INSIDE) else ()
+    isolated = ("-I", "-S") if arguments[0] in (str(ENTER), _ENTER_INSIDE) else ("-P",)
     return (sys.executable, *isolated, *arguments)
 
 
@@ -135,7 +135,8 @@ def _mounts(order: Order) -> tuple[Mount, ...]:
         Memory(view.SHARED_MEMORY, min(order.temporary, view.SHARED_MEMORY_BYTES)),
     )
     network = view.network() if order.network else ()
-    return (*view.python(), *network, *order.mounts, *own)
+    # Python itself may be below a folder that is replaced here
+    return (*own, *view.python(), *network, *order.mounts)
 
 
 def _bubblewrap(order: Order) -> tuple[str, ...]:
@@ -151,18 +152,20 @@ def _bubblewrap(order: Order) -> tuple[str, ...]:
         # given up by what is run inside, once it has become the lambda's user
         for name in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             argv += ["--cap-add", name]
-    for name in view.parents(mounts):
-        argv += ["--perms", "0755", "--dir", name]
     # pages of /dev/zero that are mapped are counted nowhere
     argv += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]
+    for mount in mounts:
+        if isinstance(mount, Memory):
+            argv += ["--perms", "1777", "--size", str(mount.size), "--tmpfs", mount.target]
+    # otherwise bubblewrap makes them for its own user alone
+    for name in view.parents(mounts):
+        argv += ["--perms", "0755", "--dir", name]
     for mount in mounts:
         match mount:
             case Bind(source, target, writable):
                 argv += ["--bind" if writable else "--ro-bind", source, target]
             case Link(value, target):
                 argv += ["--symlink", value, target]
-            case Memory(target, size):
-                argv += ["--perms", "1777", "--size", str(size), "--tmpfs", target]
     argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--", *_python(_ENTER_INSIDE, _REQUEST)]
     return tuple(argv)
 
@@ -171,7 +174,7 @@ def _outside(order: Order, report: int) -> dict[str, object]:
     mounts = _mounts(order)
     root = order.folder / "root"
     root.mkdir(exist_ok=True)
-    told = []
+    told, memory = [], []
     for mount in mounts:
         match mount:
             case Bind(source, target, writable):
@@ -179,13 +182,14 @@ def _outside(order: Order, report: int) -> dict[str, object]:
             case Link(value, target):
                 told.append(("link", value, target))
             case Memory(target, size):
-                told.append(("memory", f"mode=1777,size={size},nr_inodes={MOST_FILES}", target))
+                memory.append((f"mode=1777,size={size},nr_inodes={MOST_FILES}", target))
     return {
         "parent": os.getpid(),
         "report": report,
         "root": str(root),
         "network": order.network,
         "parents": view.parents(mounts),
+        "memory": memory,
         "mounts": told,
     }
 
