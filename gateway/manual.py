@@ -1,7 +1,7 @@
 """The manual: the project's Markdown as pages, by a dictionary of what there is. No path is ever looked up on a disk.
 
-README.md and the other files beside it are pages at the top; those of `docs/` keep their folders. Programs in `docs/`
-are text, and pictures are part of the pages that show them.
+README.md and the other files beside it are pages at the top; those of `docs/` keep their folders. Programs and
+manifests in `docs/` are text, and pictures are part of the pages that show them.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def sources() -> Iterator[Source]:
     for name, path in _TOP.items():
         if (root / name).is_file():
             yield Source(name, path, (root / name).read_text(encoding="utf-8"))
-    for name, file in _files(root, {".md", ".py"}):
+    for name, file in _files(root, {".md", ".py", ".yaml"}):
         below = name.removeprefix("docs/")
         path = _PLACED.get(name, f"{below.removesuffix('.md')}.html" if file.suffix == ".md" else below)
         yield Source(name, path, file.read_text(encoding="utf-8"))
