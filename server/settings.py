@@ -327,7 +327,7 @@ class Kubernetes(Group):
     config: Path | None = Field(None, description="A kubeconfig file; empty uses the service account of the pod.")
     cpu: str = Field(
         "1",
-        pattern=r"^([1-9][0-9]*m|[0-9]{1,3}(\.[0-9]{1,3})?)$",
+        pattern=r"^([1-9][0-9]*m|[1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])$",
         description="Most cores of a lambda's pod, as Kubernetes writes them: 2, 0.5, 500m.",
     )
 

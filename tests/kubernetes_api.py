@@ -108,13 +108,14 @@ class FakeCluster:
         """All objects of a kind."""
         return list(self._objects[plural].values())
 
-    def pods(self, version: int | None = None) -> list[Json]:
-        """Pods that are not on their way out, of a version of a lambda."""
+    def pods(self, version: int | None = None, lambda_id: str | None = None) -> list[Json]:
+        """Pods that are not on their way out, of a version and of a lambda."""
         return [
             pod
             for pod in self.all("pods")
             if not pod["metadata"].get("deletionTimestamp")
             and version in (None, int(pod["metadata"]["labels"]["luna-open/version"]))
+            and lambda_id in (None, pod["metadata"]["labels"]["luna-open/lambda-id"])
         ]
 
     def write(self, pod: Json, container: str, *lines: str, previous: bool = False) -> None:

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from server.domain.lambdas import Deployment, LambdaState, LambdaType
 from server.lambdas.kubernetes.runner import KubernetesRunner
 from server.settings import Lambdas
-from tests.kubernetes_api import TOKEN, FakeCluster
+from tests.kubernetes_api import TOKEN, FakeCluster, Json
 
 SECRET = "of the lambda host, and long"
 Settings = Callable[..., Lambdas]
@@ -95,7 +95,7 @@ class Playing:
         self.runner = KubernetesRunner(self.settings, connector=self.connector)
 
     def connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(resolver=self.services, force_close=True, limit=0)
+        return aiohttp.TCPConnector(resolver=self.services, force_close=True, limit=0, use_dns_cache=False)
 
     async def until(self, lambda_id: UUID, so: Callable[[LambdaState], bool]) -> LambdaState:
         """The state of a lambda once it is so."""
@@ -116,8 +116,12 @@ class Playing:
     async def running(self, wanted: Deployment) -> LambdaState:
         """Deploy a lambda, and let its pods get ready."""
         self.runner.deploy(wanted)
-        await eventually(lambda: len(self.cluster.pods(wanted.version)) > 0)
-        while pods := [pod for pod in self.cluster.pods(wanted.version) if "Running" not in pod["status"]["phase"]]:
+
+        def own() -> list[Json]:
+            return self.cluster.pods(wanted.version, str(wanted.lambda_id))
+
+        await eventually(lambda: len(own()) > 0)
+        while pods := [pod for pod in own() if pod["status"]["phase"] != "Running"]:
             await self.cluster.run(pods[0])
         return await self.until(wanted.lambda_id, lambda state: state.status.value == "running")
 

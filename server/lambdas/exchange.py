@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class _Sent:
     most: int
     failure: BaseException | None = field(default=None)
 
-    def body(self) -> bytes | AsyncIterator[bytes] | None:
+    def body(self) -> io.BytesIO | AsyncIterator[bytes] | None:
         """What the client sends.
 
         Raises:
@@ -108,7 +109,10 @@ class _Sent:
         told = len(body) if isinstance(body, bytes) else int(length) if length.isascii() and length.isdigit() else 0
         if told > self.most:
             raise RequestTooLarge(limit=self.most)
-        return (body or None) if isinstance(body, bytes) else self._pieces(body)
+        if isinstance(body, bytes):
+            # the client sends a file piece by piece, and bytes at once
+            return io.BytesIO(body) if body else None
+        return self._pieces(body)
 
     async def _pieces(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         count = 0

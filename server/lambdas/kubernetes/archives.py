@@ -23,7 +23,8 @@ from .tickets import accepted
 
 ROOT = "/archives/"
 TYPE = "application/zip"
-REPORT_BYTES = 2 * MOST_DOCUMENTATION
+REPORT_BYTES = 4 * MOST_DOCUMENTATION
+"""Of a report as JSON, which may write a character in several."""
 AT_ONCE = 4
 """Archives in memory at the same time; further pods wait."""
 _PATH = re.compile(f"{ROOT}([0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}})/([0-9]{{1,9}})")
@@ -56,7 +57,7 @@ class Archives:
         lambda_id, version = UUID(found[1]), int(found[2])
         scheme, _, ticket = arrival.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not accepted(self._secret, lambda_id, ticket):
-            raise Unauthenticated
+            raise Unauthenticated(message="the ticket is not of this lambda")
         match arrival.request.method:
             case "GET":
                 return await self._archive(lambda_id, version)

@@ -25,9 +25,8 @@ import httpx
 
 from server.lambda_archives.checking import problems_of
 from server.lambda_archives.reading import ArchiveRules, BadArchive, LambdaArchive
-from server.lambda_archives.requirements import REQUIREMENTS_FILE, wheel_names
-from server.lambdas import wheels
-from server.lambdas.local import base
+from server.lambda_archives.requirements import REQUIREMENTS_FILE
+from server.lambdas.local import base, requirements
 from server.settings import Lambdas, Settings
 
 from .layout import BASE, CODE, PACKAGES, SCRATCH
@@ -40,6 +39,11 @@ AGAIN_SECONDS = 0.5
 LOOK_SECONDS = 0.5
 """How often it is looked how much a build has written."""
 DESCRIBE_SECONDS = 30.0
+PIP = (
+    *("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-color", "--progress-bar=off"),
+    *("--only-binary=:all:", "--no-cache-dir", "--root-user-action=ignore", "--retries=2"),
+)
+"""Wheels alone, of which pip runs nothing."""
 
 
 class BuildFailed(Exception):
@@ -108,8 +112,8 @@ class Build:
         with httpx.Client(headers=headers, timeout=FETCH_SECONDS, trust_env=False) as client:
             say(f"building version {self._order.version}")
             archive = self._fetched(client, address)
-            names = self._unpacked(archive)
-            self._install(names)
+            self._unpack(archive)
+            self._install()
             self._check_size()
             made = base.prepare(self._folder / SCRATCH / BASE)
             made.rename(self._folder / BASE)
@@ -149,8 +153,7 @@ class Build:
                     raise BuildFailed(f"the archive has more than {self._rules.bytes} bytes", BAD)
         return bytes(data)
 
-    def _unpacked(self, data: bytes) -> tuple[str, ...]:
-        """Its files, once they are in place."""
+    def _unpack(self, data: bytes) -> None:
         problems = problems_of(data, self._rules)
         if problems:
             raise BuildFailed("\n".join(problems), BAD)
@@ -160,25 +163,33 @@ class Build:
         except BadArchive as error:
             raise BuildFailed(str(error), BAD) from error
         say(f"unpacked {len(archive.names)} files")
-        return archive.names
 
-    def _install(self, names: Sequence[str]) -> None:
+    def _install(self) -> None:
+        """Install what is asked for: first pip says what that is, then exactly that is installed, if it is allowed."""
         packages, scratch = self._folder / PACKAGES, self._folder / SCRATCH
         packages.mkdir()
-        requirements = self._folder / CODE / REQUIREMENTS_FILE
-        if not requirements.exists():
+        asked = self._folder / CODE / REQUIREMENTS_FILE
+        if not asked.exists():
             return
         own = self._folder / CODE / "wheels"
-        folders = [folder for folder in (own, self._settings.wheels) if folder is not None and folder.is_dir()]
-        source = wheels.sources(self._settings.index_url, folders, index=bool(self._settings.requirements))
+        source = [f"--find-links={folder}" for folder in (own, self._settings.wheels) if folder and folder.is_dir()]
+        if not self._settings.requirements:
+            source.append("--no-index")
         report, pinned = scratch / "report.json", scratch / "pinned.txt"
-        self._python(wheels.deciding(requirements, report, source), "the requirements cannot be met")
+        self._python(
+            (*PIP, *source, "--dry-run", f"--report={report}", "-r", str(asked)), "the requirements cannot be met"
+        )
         try:
-            pinned.write_text(wheels.pins(report.read_bytes(), self._settings.requirements, wheel_names(names)))
-        except wheels.NotAllowed as error:
-            raise BuildFailed(f"{REQUIREMENTS_FILE}: {error}", BAD) from error
-        if pinned.stat().st_size:
-            self._python(wheels.installing(pinned, packages, source), "the requirements cannot be installed")
+            plan = requirements.planned(report.read_bytes(), str(own))
+            requirements.judge(plan, self._settings.requirements)
+        except requirements.Refused as error:
+            raise BuildFailed(str(error), BAD) from error
+        if plan:
+            pinned.write_text(requirements.pinned(plan))
+            self._python(
+                (*PIP, *source, "--no-deps", "--no-compile", f"--target={packages}", "-r", str(pinned)),
+                "the requirements cannot be installed",
+            )
 
     def _described(self) -> str:
         """The lambda's OpenAPI description, read without running its code."""
@@ -209,6 +220,9 @@ class Build:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(self._folder / BASE),
         }
+        if self._settings.index_url:
+            # no argument, which others can read, and pip would write into the log
+            environment["PIP_INDEX_URL"] = self._settings.index_url
         ends = self._ends if seconds is None else min(self._ends, time.monotonic() + seconds)
         sys.stdout.flush()
         with subprocess.Popen(  # noqa: S603 - arguments are made here
@@ -247,7 +261,7 @@ class Build:
         """Tell the host what was built. A lambda runs without that, too."""
         said = {"base": base.version(), "python": platform.python_version(), "documentation": documentation}
         try:
-            client.put(address, content=json.dumps(said)).raise_for_status()
+            client.put(address, content=json.dumps(said, ensure_ascii=False).encode()).raise_for_status()
         except httpx.HTTPError as error:
             say(f"the host could not be told what was built: {type(error).__name__}")
 

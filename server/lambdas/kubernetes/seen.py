@@ -17,8 +17,6 @@ from .programs import Json, Program, version_of
 
 NO_SECRET = "CreateContainerConfigError"  # noqa: S105 - a reason
 """A container cannot be made, because what its variables come from is not there."""
-BACK_OFF = "CrashLoopBackOff"
-IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Container:
         ended: it does not run, after it has ended.
         reason: why it waits or ended, in a word: CrashLoopBackOff, OOMKilled.
         message: the same in a sentence.
+        cause: why it last ended, in a word: OOMKilled.
         restarts: how often it was started again.
     """
 
@@ -38,6 +37,7 @@ class Container:
     exit_code: int | None = None
     reason: str = ""
     message: str = ""
+    cause: str = ""
     restarts: int = 0
 
     @classmethod
@@ -53,6 +53,7 @@ class Container:
             exit_code=None if last is None else int(last.get("exitCode", 0)),
             reason=str(told.get("reason") or ""),
             message=str(told.get("message") or ""),
+            cause=str((last or {}).get("reason") or ""),
             restarts=int(status.get("restartCount") or 0),
         )
 
@@ -123,6 +124,8 @@ class Pod:
     def trouble(self) -> str:
         """Why it does not get on, for people; empty where it does."""
         for container in (self.prepare, self.main):
+            if container.ended and container.exit_code:
+                return f"{container.cause or 'Error'}, exit status {container.exit_code}"
             if container.reason and container.reason not in ("PodInitializing", "ContainerCreating", "Completed"):
                 return f"{container.reason}: {container.message}" if container.message else container.reason
         return self.message

@@ -35,7 +35,8 @@ _BIND, _RECURSIVE, _PRIVATE, _DETACH = 4096, 16384, 1 << 18, 2
 _DEATH_SIGNAL, _SECCOMP, _DROP_BOUND, _NO_NEW_PRIVILEGES = 1, 22, 24, 38
 _FILTER = 2
 _IDLE_IO, _IO_OF_PROCESS = 3 << 13, 1
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "full", "random", "urandom")
+"""Not zero: pages of it that are mapped are counted nowhere."""
 _CAPABILITIES_VERSION = 0x20080522
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -166,10 +167,8 @@ def _yield_to_others() -> None:
     if os.getsid(0) != os.getpid():
         with suppress(PermissionError):
             os.setsid()
-    # where sessions are groups of the scheduler, a nice value counts inside of one only
-    for name, value in (("oom_score_adj", "1000"), ("autogroup", str(NICE))):
-        with suppress(OSError):
-            Path(f"/proc/self/{name}").write_text(value)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     os.nice(NICE)
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with suppress(KeyError):

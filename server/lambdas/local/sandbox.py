@@ -115,7 +115,7 @@ def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
         "outside": None,
         "argv": list(_python(*order.arguments)),
         "env": dict(order.environment),
-        "cwd": "/tmp",  # noqa: S108 - the sandbox's own
+        "cwd": view.TEMPORARY,
         "uid": order.uid,
         "limits": limits,
         "filter": base64.b64encode(order.filter).decode(),
@@ -131,8 +131,8 @@ def _python(*arguments: str) -> tuple[str, ...]:
 
 def _mounts(order: Order) -> tuple[Mount, ...]:
     own = (
-        Memory("/tmp", order.temporary),  # noqa: S108 - the sandbox's own
-        Memory("/dev/shm", min(order.temporary, view.SHARED_MEMORY_BYTES)),  # noqa: S108
+        Memory(view.TEMPORARY, order.temporary),
+        Memory(view.SHARED_MEMORY, min(order.temporary, view.SHARED_MEMORY_BYTES)),
     )
     network = view.network() if order.network else ()
     return (*view.python(), *network, *order.mounts, *own)
@@ -153,7 +153,8 @@ def _bubblewrap(order: Order) -> tuple[str, ...]:
             argv += ["--cap-add", name]
     for name in view.parents(mounts):
         argv += ["--perms", "0755", "--dir", name]
-    argv += ["--proc", "/proc", "--dev", "/dev"]
+    # pages of /dev/zero that are mapped are counted nowhere
+    argv += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]
     for mount in mounts:
         match mount:
             case Bind(source, target, writable):

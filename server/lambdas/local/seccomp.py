@@ -44,6 +44,8 @@ _NEW_NAMESPACES = 0x7E020080
 _FAMILIES_LAST = 10
 """AF_UNIX is 1, AF_INET 2, AF_INET6 10; AF_NETLINK, which the C library asks for addresses with, is 16."""
 _NETLINK = 16
+_SHARED, _PRIVATE, _ANONYMOUS = 1, 2, 32
+"""Of mmap. Memory that is shared and of no file stays where no process shows it any more, and nobody could count it."""
 _IOCTL_PUSHES_INPUT = 0x5412
 
 
@@ -78,6 +80,9 @@ def program() -> bytes:
         for family in range(64):
             if family not in (1, 2, _FAMILIES_LAST, _NETLINK):
                 _refuse(library, context, "socket", errno.EAFNOSUPPORT, _Compare(0, _EQUAL, family, 0))
+        for shared in (_SHARED, _SHARED | _PRIVATE):
+            kind = _SHARED | _PRIVATE | _ANONYMOUS
+            _refuse(library, context, "mmap", errno.EPERM, _Compare(3, _MASKED_EQUAL, kind, shared | _ANONYMOUS))
         _refuse(library, context, "ioctl", errno.EPERM, _Compare(1, _EQUAL, _IOCTL_PUSHES_INPUT, 0))
         return _exported(library, context)
     finally:

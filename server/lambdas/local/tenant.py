@@ -14,8 +14,10 @@ from server.errors import LambdaNotRunning, NoIsolation
 from server.lambdas.gate import Gate
 from server.lambdas.local.building import Builder, BuildFailed
 from server.lambdas.local.folders import Build, LambdaFolder
+from server.lambdas.local.live import Means
 from server.lambdas.local.output import Log
-from server.lambdas.local.run import STATUS, Means, Phase, Run
+from server.lambdas.local.run import STATUS, Phase, Run
+from server.lambdas.local.uids import NoUser
 
 Preparing = Callable[[], Awaitable[Means]]
 
@@ -133,16 +135,22 @@ class Tenant:
         try:
             ready = await means()
             build = self._folder.built(deployment.version) or await builder.build(ready, deployment, self._folder)
-        except (BuildFailed, NoIsolation, OSError) as error:
-            self._told = (*getattr(error, "lines", ()), str(error))
-            self._image = ImageStatus.ERROR
-            self._changed()
+        except (BuildFailed, NoIsolation, NoUser, OSError) as error:
+            self._fail((*error.lines, str(error)) if isinstance(error, BuildFailed) else (str(error),))
+            return
+        except Exception:
+            log.exception("lambda %s cannot be built", self._id)
+            self._fail(("an unexpected error of the service",))
             return
         self._build, self._told, self._image = build, build.logs, ImageStatus.COMPLETED
         overtaken = self._newest
         self._newest = Run(ready, deployment, self._folder, self._log, self._turned)
         if overtaken is not None and overtaken is not self._answering:
             self._retire(overtaken)
+        self._changed()
+
+    def _fail(self, lines: tuple[str, ...]) -> None:
+        self._told, self._image = lines, ImageStatus.ERROR
         self._changed()
 
     def _turned(self, run: Run) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.lambdas.local.process import descendants
+from server.lambdas.local.view import SHARED_MEMORY, TEMPORARY
 
 _KILOBYTE = 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
 _OF_MEMORY = ("RssAnon:", "RssShmem:", "VmSwap:")
 _OF_SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
-_FOLDERS = ("tmp", "dev/shm")
 _TIMES = slice(11, 15)
 """utime, stime, cutime and cstime, counted from the field after the name (proc(5))."""
 
@@ -80,9 +80,9 @@ def _folders(first: int) -> tuple[int, int]:
         # until a sandbox has a root of its own it has this process's, and so has what is run without one
         if Path(f"/proc/{first}/root").samefile("/"):
             return 0, 0
-    for name in _FOLDERS:
+    for name in (TEMPORARY, SHARED_MEMORY):
         with suppress(OSError):
-            told = os.statvfs(f"/proc/{first}/root/{name}")
+            told = os.statvfs(f"/proc/{first}/root{name}")
             held += (told.f_blocks - told.f_bfree) * told.f_frsize
             files += told.f_files - told.f_ffree
     return held, files

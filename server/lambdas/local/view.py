@@ -14,8 +14,10 @@ CODE, PACKAGES, BASE = "/lambda/code", "/lambda/packages", "/lambda/base"
 """Folders of a lambda: its archive, what its requirements installed, and the platform's own part."""
 PLATFORM = "/run/luna/platform.sock"
 """Where the platform's gRPC is reached."""
+TEMPORARY, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
+"""Writable folders, in memory."""
 SHARED_MEMORY_BYTES = 16 << 20
-"""Most bytes of /dev/shm, which semaphores of `multiprocessing` are in."""
+"""Most bytes of the second one, which semaphores of `multiprocessing` are in."""
 
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 _NETWORK = (
