@@ -94,7 +94,13 @@ class Local:
         return state
 
     async def call(
-        self, lambda_id: UUID, path: str = "/", method: str = "GET", body: Any = b"", headers: Headers = (), query: str = ""
+        self,
+        lambda_id: UUID,
+        path: str = "/",
+        method: str = "GET",
+        body: Any = b"",
+        headers: Headers = (),
+        query: str = "",
     ) -> Answer:
         """Call a lambda and take its whole answer."""
         async with self.runner.called(lambda_id, HttpCall(method, path, query, headers, body)) as reply:

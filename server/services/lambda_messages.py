@@ -74,5 +74,5 @@ def lambda_message(value: Lambda, state: LambdaState | None) -> pb.Lambda:
         create_time=timestamp(value.create_time),
         last_update_time=timestamp(value.last_update_time),
         additional_user_docker_commands=value.commands,
-        base_image=pb.LambdaBaseImage(origin=ORIGIN, tag=state.base) if state is not None and state.base else None,
+        base_image=pb.LambdaBaseImage(origin=ORIGIN, tag="" if state is None else state.base),
     )

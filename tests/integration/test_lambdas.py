@@ -210,6 +210,7 @@ def test_a_handler_of_type_2_is_its_lambda_over_rest(pair: Service, owner: Accou
         )
         assert answer.status_code == 207, answer.text
         assert answer.content == b"no form of events at all"
+        assert answer.headers["Content-Type"] == "text/plain"
         assert answer.headers["X-Path"] == "/main"
         assert answer.headers["X-Account"] == owner.account_id
         assert answer.headers["Lambda-Version"] == "1"

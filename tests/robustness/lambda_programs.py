@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-OBEDIENT = '''
+OBEDIENT = """
 async def main(request):
     scope = {}
     exec(compile(await request.text(), "sent", "exec"), scope)
     if "run" in scope:
         return await scope["run"]()
     return scope.get("result")
-'''
+"""
 """Runs the Python text that it is sent, and answers with its `result`, or what its `run()` returns."""
 
 RUDE = '''

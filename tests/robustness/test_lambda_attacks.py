@@ -132,8 +132,22 @@ async def test_it_reads_no_file_of_the_machine_or_of_another_lambda(
     secret = tmp_path / "key"
     secret.write_text("secret")
     secret.chmod(0o644)
-    names = [str(secret), str(shelter.folder), str(shelter.folder / str(other)), "/etc/shadow", "/etc/passwd", "/root/.ssh"]
-    names += [str(Path(__file__)), "/proc/1/root/etc/shadow", "/proc/1/cwd", "/proc/kcore", "/proc/self/fd/4", "/tmp/secret"]
+    names = [
+        str(secret),
+        str(shelter.folder),
+        str(shelter.folder / str(other)),
+        "/etc/shadow",
+        "/etc/passwd",
+        "/root/.ssh",
+    ]
+    names += [
+        str(Path(__file__)),
+        "/proc/1/root/etc/shadow",
+        "/proc/1/cwd",
+        "/proc/kcore",
+        "/proc/self/fd/4",
+        "/tmp/secret",
+    ]
     names += ["/sys", "/home", "/var", "/boot", "/dev/sda", "/dev/vda", "/dev/mem", "/dev/kmsg", "/dev/fuse"]
     opened = await does(
         shelter,
@@ -547,7 +561,9 @@ async def test_a_loop_that_prints_fills_no_disk_and_keeps_the_newest_lines(alone
 
 async def test_a_line_without_an_end_is_cut(alone: Local) -> None:
     lambda_id = await alone.started(OBEDIENT)
-    await does(alone, lambda_id, "import sys; sys.stdout.write('y' * (1 << 20) + '\\x00\\x1b[2J\\n'); sys.stdout.flush()")
+    await does(
+        alone, lambda_id, "import sys; sys.stdout.write('y' * (1 << 20) + '\\x00\\x1b[2J\\n'); sys.stdout.flush()"
+    )
     await asyncio.sleep(1)
     lines = await alone.runner.logs(lambda_id, None)
     assert max(len(line) for line in lines) <= 4096
@@ -588,7 +604,9 @@ async def test_a_program_that_dies_at_its_start_is_terminated_and_told_of(
     way: str, tmp_path: Path, code: str, reason: str
 ) -> None:
     async with local(tmp_path, way, **{**LIMITS, "start_seconds": 6}) as one:
-        lambda_id = one.deploy(f"{code}\nasync def main(request): pass" if "main" not in code and "other" not in code else code)
+        lambda_id = one.deploy(
+            f"{code}\nasync def main(request): pass" if "main" not in code and "other" not in code else code
+        )
         state = await one.reaches(lambda_id, lambda state: state.status is LambdaStatus.TERMINATED)
         assert state.info["last_end"] == reason
         assert f"-- {reason}; it is started again in 1 s" in await one.runner.logs(lambda_id, None)
@@ -600,7 +618,9 @@ async def test_a_program_that_dies_at_its_start_is_terminated_and_told_of(
     ("code", "reason"),
     [("import os; os._exit(3)", "it ended with status 3"), ("import ctypes; ctypes.string_at(0)", "SIGSEGV")],
 )
-async def test_a_program_that_dies_in_a_call_fails_it_and_is_started_again(alone: Local, code: str, reason: str) -> None:
+async def test_a_program_that_dies_in_a_call_fails_it_and_is_started_again(
+    alone: Local, code: str, reason: str
+) -> None:
     lambda_id = await alone.started(OBEDIENT)
     with pytest.raises(LambdaFailed, match=reason):
         await does(alone, lambda_id, code)

@@ -13,9 +13,9 @@ from server.domain.lambdas import REQUIREMENTS_FILE, Deployment
 from server.lambdas.local import archive, base, packages, requirements, seccomp, view
 from server.lambdas.local.archive import BadArchive
 from server.lambdas.local.folders import Build, LambdaFolder
+from server.lambdas.local.live import Means, environment
 from server.lambdas.local.output import Collected, Lines, Reader
 from server.lambdas.local.process import CannotStart, Process
-from server.lambdas.local.run import Means, environment
 from server.lambdas.local.sandbox import Order
 from server.lambdas.local.watch import Most
 

@@ -167,10 +167,8 @@ def _yield_to_others() -> None:
     if os.getsid(0) != os.getpid():
         with suppress(PermissionError):
             os.setsid()
-    # where sessions are groups of the scheduler, a nice value counts inside of one only
-    for name, value in (("oom_score_adj", "1000"), ("autogroup", str(NICE))):
-        with suppress(OSError):
-            Path(f"/proc/self/{name}").write_text(value)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     os.nice(NICE)
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with suppress(KeyError):

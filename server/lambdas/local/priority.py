@@ -11,7 +11,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from server.lambdas.local.enter import NICE
 from server.lambdas.local.usage import Usage, threads
 
 SHARE = 0.5
@@ -22,6 +21,9 @@ FIRST_STAY, LONGEST_STAY = 4.0, 600.0
 """Seconds that it stays idle work; each time soon after the last one doubles it."""
 SOON_SECONDS = 60.0
 IDLE_NICE = 19
+SESSION_NICE = 0
+"""Where sessions are groups of the kernel's scheduler they share evenly, and the nice value of a process counts inside
+of its session only."""
 
 
 class Priority:
@@ -47,7 +49,7 @@ class Priority:
         if self.idle:
             if now >= self._until and self._left > 0:
                 self.idle = False
-                _place(used.pids, os.SCHED_BATCH, NICE)
+                _place(used.pids, os.SCHED_BATCH, SESSION_NICE)
                 return
         elif self._left < 0:
             self._stay = min(2 * self._stay, LONGEST_STAY) if now - self._until < SOON_SECONDS else FIRST_STAY
@@ -59,7 +61,7 @@ class Priority:
 
 
 def _place(pids: tuple[int, ...], policy: int, nice: int) -> None:
-    """Give every thread a policy, and every session its nice value among sessions."""
+    """Give every thread a policy, and every session a nice value among sessions."""
     for thread in threads(pids):
         with suppress(OSError):
             if os.sched_getscheduler(thread) != policy:

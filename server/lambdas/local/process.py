@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from signal import Signals
 
+from server.lambdas.local.cgroups import Cgroup
 from server.lambdas.local.sandbox import Command, Order, Way, command
 
 REPORT_SECONDS = 10.0
@@ -44,7 +45,9 @@ class Process:
         self._loop.add_reader(self._handle, self._reap)
 
     @classmethod
-    async def start(cls, way: Way, order: Order, output: int, errors: int | None = None) -> Process:
+    async def start(
+        cls, way: Way, order: Order, output: int, errors: int | None = None, group: Cgroup | None = None
+    ) -> Process:
         """Start a program that writes to a descriptor, and wait until its sandbox is there.
 
         Must be called in the thread of the running loop, which has to live as long: the kernel ends the program with
@@ -55,6 +58,7 @@ class Process:
             order: what is started.
             output: where its standard output goes.
             errors: where its standard error goes; None is to `output` too.
+            group: the control group that it is put into.
 
         Raises:
             CannotStart: there is no program, or no sandbox.
@@ -69,10 +73,17 @@ class Process:
             finally:
                 os.close(writing)
             try:
+                if group is not None:
+                    group.join(process.first)
                 if way is not Way.NONE:
                     await process._find_first(reading)
+                if group is not None:
+                    # what was started before the first one was in it
+                    for pid in (process.first, *descendants(process.first)):
+                        group.join(pid)
             except BaseException:
                 process.kill()
+                await process.ended(KILL_SECONDS)
                 raise
         finally:
             os.close(reading)

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from pathlib import Path
 
 from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, LambdaStatus
 from server.errors import LambdaFailed, LambdaNotRunning
-from server.lambdas.local import seccomp, view
-from server.lambdas.local.connection import Connection
 from server.lambdas.local.folders import LambdaFolder
-from server.lambdas.local.output import Log, Reader
-from server.lambdas.local.process import CannotStart, Process
-from server.lambdas.local.relay import Relay
-from server.lambdas.local.sandbox import Order, Way
-from server.lambdas.local.watch import Most, Watch
-from server.settings import Lambdas
+from server.lambdas.local.live import Live, Means
+from server.lambdas.local.output import Log
+from server.lambdas.local.process import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds before a restart; each one in a row doubles it."""
@@ -34,8 +25,6 @@ STOP_SECONDS = 7.0
 """The program gives its calls 5 s to end."""
 DRAIN_SECONDS = 30.0
 """A version that another one has taken the place of has so long to end its calls."""
-PROBE_SECONDS = 2.0
-"""A program that does not say within so long that it is well is ended."""
 _POLL_SECONDS = 0.05
 _VERSION = "lambda-version"
 
@@ -62,22 +51,6 @@ STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What every version is run with.
-
-    Attributes:
-        base: folder of what all stand upon.
-        platform: host and port of the platform's gRPC.
-    """
-
-    settings: Lambdas
-    way: Way
-    base: Path
-    platform: tuple[str, int]
-    watch: Watch
-
-
 class Run:
     """A built version, kept running until it is stopped.
 
@@ -99,7 +72,7 @@ class Run:
         self._folder = folder
         self._log = told
         self._changed = changed
-        self._live: _Live | None = None
+        self._live: Live | None = None
         self._called = asyncio.Event()
         self._turned = asyncio.Event()
         self._calls = 0
@@ -152,7 +125,7 @@ class Run:
             self._used = asyncio.get_running_loop().time()
             self._wake_waiting()
 
-    async def _awake(self, ends: float) -> _Live:
+    async def _awake(self, ends: float) -> Live:
         """Its process, once that takes calls.
 
         Raises:
@@ -174,7 +147,7 @@ class Run:
             self._turn(Phase.STARTING)
             ready_seconds, idle = 0.0, False
             try:
-                self._live = live = await _Live.start(self._means, self._deployment, self._folder, self._log)
+                self._live = live = await Live.start(self._means, self._deployment, self._folder, self._log)
                 await live.ready(self._means.settings.start_seconds)
                 began = self._used = loop.time()
                 self._turn(Phase.READY)
@@ -205,7 +178,7 @@ class Run:
             pause = min(2 * pause, LONGEST_PAUSE)
             self.restarts += 1
 
-    async def _watch_over(self, live: _Live) -> bool:
+    async def _watch_over(self, live: Live) -> bool:
         """Wait until a process has ended, which is False, or nobody has called it for long, which is True."""
         loop = asyncio.get_running_loop()
         while True:
@@ -233,161 +206,3 @@ class Run:
 
     async def _next_turn(self) -> None:
         await self._turned.wait()
-
-
-class _Live:
-    """A process with its socket, its relay and its reader: all that ends with it."""
-
-    def __init__(self, process: Process, connection: Connection, relay: Relay, reader: Reader, folder: Path) -> None:
-        self.process = process
-        self.connection = connection
-        self._relay = relay
-        self._reader = reader
-        self._folder = folder
-        self._directory = -1
-        self._blame = ""
-        self._looking: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, means: Means, deployment: Deployment, folder: LambdaFolder, told: Log) -> _Live:
-        """Start a process; it takes no calls yet.
-
-        Raises:
-            CannotStart: it cannot be started.
-        """
-        own = folder.run()
-        directory = os.open(own, os.O_PATH | os.O_DIRECTORY)
-        relay = Relay(own / "platform.sock", *means.platform)
-        reader = Reader(told.add)
-        # paths of sockets are short, those of data folders may be long
-        path = f"/proc/self/fd/{directory}/calls.sock"
-        try:
-            await relay.start()
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-                listener.bind(path)
-                listener.listen(means.settings.calls + means.settings.waiting)
-                order = _order(means, deployment, folder, own, listener.fileno())
-                process = await Process.start(means.way, order, reader.writing)
-        except (OSError, CannotStart) as error:
-            await relay.close()
-            await reader.close()
-            os.close(directory)
-            shutil.rmtree(own, ignore_errors=True)
-            raise CannotStart(str(error)) from error
-        reader.started()
-        settings = means.settings
-        live = cls(
-            process, Connection(path, settings.request_max_bytes, settings.response_max_bytes), relay, reader, own
-        )
-        live._directory = directory
-        means.watch.add(process, _most(means), live._accuse)
-        return live
-
-    async def ready(self, seconds: float) -> None:
-        """Wait until it takes calls.
-
-        Raises:
-            CannotStart: it has ended, or it takes too long.
-        """
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
-        while not self.process.over:
-            left = ends - loop.time()
-            if left <= 0:
-                message = f"it did not take calls within {seconds:g} s"
-                raise CannotStart(message)
-            if await self.connection.healthy(min(left, PROBE_SECONDS)):
-                return
-            await self.process.ended(_POLL_SECONDS)
-        raise CannotStart(self.reason())
-
-    def look_after(self) -> None:
-        """A call did not go well: see whether the program is, and end it where it is not."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
-
-    def reason(self) -> str:
-        """How it ended, for people."""
-        return self._blame or self.process.reason()
-
-    async def close(self, seconds: float) -> None:
-        """End it, with so many seconds to end by itself, and leave nothing behind."""
-        if self._looking is not None:
-            self._looking.cancel()
-        if seconds > 0:
-            await self.process.stop(seconds)
-        else:
-            self.process.kill()
-            await self.process.ended()
-        await self.connection.close()
-        await self._relay.close()
-        await self._reader.close()
-        os.close(self._directory)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-
-    async def _look(self) -> None:
-        if not self.process.over and not await self.connection.healthy(PROBE_SECONDS):
-            if not self.process.over:
-                self._accuse(f"it did not answer within {PROBE_SECONDS:g} s after a call had failed")
-            self.process.kill()
-
-    def _accuse(self, reason: str) -> None:
-        self._blame = self._blame or reason
-
-
-def _most(means: Means) -> Most:
-    settings = means.settings
-    return Most(settings.memory_bytes + settings.temporary_bytes, settings.processes)
-
-
-def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path, listener: int) -> Order:
-    settings = means.settings
-    version = deployment.version
-    return Order(
-        arguments=("-m", "luna_lambda"),
-        environment={
-            **environment(),
-            "LUNA_LAMBDA_FD": "3",
-            "LUNA_LAMBDA_CODE": view.CODE,
-            "LUNA_LAMBDA_TYPE": deployment.lambda_type.value,
-            "LUNA_LAMBDA_ID": str(deployment.lambda_id),
-            "LUNA_LAMBDA_VERSION": str(version),
-            "LUNA_LAMBDA_ACCOUNT": str(deployment.account_id),
-            "LUNA_LAMBDA_PLATFORM": f"unix:{view.PLATFORM}",
-            "LUNA_LAMBDA_TOKEN": deployment.token,
-            "LUNA_LAMBDA_REQUEST_BYTES": str(settings.request_max_bytes),
-            "PYTHONPATH": ":".join((view.CODE, view.PACKAGES, view.BASE)),
-        },
-        mounts=(
-            view.Bind(str(folder.code(version)), view.CODE),
-            view.Bind(str(folder.packages(version)), view.PACKAGES),
-            view.Bind(str(means.base), view.BASE),
-            view.Bind(str(own / "platform.sock"), view.PLATFORM),
-        ),
-        folder=own,
-        uid=folder.uid,
-        memory=settings.memory_bytes,
-        processes=settings.processes,
-        files=settings.files,
-        file_bytes=settings.temporary_bytes,
-        temporary=settings.temporary_bytes,
-        network=settings.network,
-        filter=seccomp.program(),
-        listener=listener,
-    )
-
-
-def environment() -> dict[str, str]:
-    """What every program in a sandbox is told, and no more of this process's own environment."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": view.TEMPORARY,
-        "TMPDIR": view.TEMPORARY,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # pools of threads are otherwise as large as the machine
-        "OMP_NUM_THREADS": "2",
-        "OPENBLAS_NUM_THREADS": "2",
-        "MALLOC_ARENA_MAX": "4",
-    }

@@ -14,10 +14,13 @@ from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, LambdaState
 from server.errors import LambdaNotRunning
 from server.lambdas.gate import Gate
+from server.lambdas.local import seccomp
 from server.lambdas.local.building import Builder
+from server.lambdas.local.cgroups import Cgroups
 from server.lambdas.local.folders import Folders
 from server.lambdas.local.isolation import Isolation
-from server.lambdas.local.run import Means
+from server.lambdas.local.live import Means
+from server.lambdas.local.sandbox import Way
 from server.lambdas.local.tenant import Tenant
 from server.lambdas.local.watch import Watch
 from server.settings import Lambdas
@@ -126,11 +129,21 @@ class LocalRunner:
             if self._means is None:
                 way = await self._isolation.way()
                 base = await asyncio.to_thread(self._folders.prepare)
-                self._means = Means(self._settings, way, base, self._platform, self._watch)
-                log.info("lambdas are kept apart by %s", way.value)
+                self._means = Means(self._settings, way, base, self._platform, self._watch, Cgroups.found())
+                _tell(self._means)
             return self._means
 
     def _tenant(self, lambda_id: UUID) -> Tenant:
         self._folders.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         gate = Gate(self._settings.calls, self._settings.waiting)
         return Tenant(lambda_id, self._folders.take(lambda_id), self._settings.log_bytes, gate, self._changes.set)
+
+
+def _tell(means: Means) -> None:
+    """Say what holds lambdas here, and what is missing."""
+    held = "a control group each" if means.cgroups.available else "a look every moment"
+    log.info("lambdas are kept apart by %s, and held to their memory by %s", means.way.value, held)
+    if means.way is Way.NONE:
+        log.warning("lambdas are not kept apart: each may do whatever this program may (LUNA_LAMBDAS__ISOLATION)")
+    elif not seccomp.program():
+        log.warning("libseccomp is not installed: lambdas may ask the kernel for whatever it gives to everybody")

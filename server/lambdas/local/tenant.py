@@ -14,8 +14,9 @@ from server.errors import LambdaNotRunning, NoIsolation
 from server.lambdas.gate import Gate
 from server.lambdas.local.building import Builder, BuildFailed
 from server.lambdas.local.folders import Build, LambdaFolder
+from server.lambdas.local.live import Means
 from server.lambdas.local.output import Log
-from server.lambdas.local.run import STATUS, Means, Phase, Run
+from server.lambdas.local.run import STATUS, Phase, Run
 from server.lambdas.local.uids import NoUser
 
 Preparing = Callable[[], Awaitable[Means]]
