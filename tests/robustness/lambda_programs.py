@@ -48,13 +48,15 @@ def early_hints(one):
     endless(one, b"HTTP/1.1 103 Early Hints\\r\\nLink: x\\r\\n\\r\\n")
 
 def smuggled(one):
-    one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nfirstHTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nsecond")
+    one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nfirst"
+                b"HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\nsecond")
 
 def two_lengths(one):
     one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nContent-Length: 50\\r\\n\\r\\nfirst")
 
 def both(one):
-    one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n5\\r\\nfirst\\r\\n0\\r\\n\\r\\n")
+    one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n"
+                b"5\\r\\nfirst\\r\\n0\\r\\n\\r\\n")
 
 def garbage(one):
     one.sendall(os.urandom(4096))

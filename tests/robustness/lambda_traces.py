@@ -21,7 +21,7 @@ class Traces:
     @classmethod
     def now(cls) -> Traces:
         return cls(
-            descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors=sum(1 for _ in Path("/proc/self/fd").iterdir()),
             processes=frozenset(descendants(os.getpid())),
             mounts=len(Path("/proc/self/mountinfo").read_text().splitlines()),
         )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from server.lambdas.local.live import environment
+from server.lambdas.local.environment import environment
 
 from .layout import BASE, CODE, PACKAGES
 

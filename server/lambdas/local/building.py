@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from server.domain.lambdas import REQUIREMENTS_FILE, Deployment
-from server.lambdas.local import archive, base, packages, requirements, seccomp, view
-from server.lambdas.local.archive import BadArchive
+from server.lambda_archives.reading import ArchiveRules, BadArchive, LambdaArchive
+from server.lambdas.local import base, packages, requirements, seccomp, view
+from server.lambdas.local.environment import environment
 from server.lambdas.local.folders import Build, LambdaFolder
-from server.lambdas.local.live import Means, environment
+from server.lambdas.local.live import Means
 from server.lambdas.local.output import Collected, Lines, Reader
 from server.lambdas.local.process import CannotStart, Process
 from server.lambdas.local.sandbox import Order
 from server.lambdas.local.watch import Most
+from server.settings import Lambdas
 
 DOCUMENTATION_BYTES = 1 << 20
 MEMORY_BYTES = 1 << 30
@@ -92,16 +94,9 @@ class Job:
         """
         settings = self._means.settings
         try:
-            await asyncio.to_thread(
-                archive.unpack,
-                self._deployment.archive,
-                self._partial / "code",
-                settings.archive_max_unpacked_bytes,
-                settings.archive_max_files,
-            )
+            await asyncio.to_thread(_unpack, self._deployment.archive, self._partial / "code", settings)
         except BadArchive as error:
-            message = f"the archive cannot be used: {error}"
-            raise BuildFailed(message) from error
+            raise BuildFailed(str(error)) from error
         (self._partial / "packages").mkdir(mode=0o755)
         await self._install()
         documentation = await self._described()
@@ -240,6 +235,26 @@ class Job:
                 process.kill()
                 return
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _unpack(data: bytes, folder: Path, settings: Lambdas) -> None:
+    """Unpack an archive for everybody to read: its lambda is another user than this process.
+
+    It was judged when it was taken, and is judged again: limits may have changed.
+
+    Raises:
+        BadArchive: it cannot be taken.
+    """
+    rules = ArchiveRules(
+        bytes=settings.archive_max_bytes,
+        unpacked_bytes=settings.archive_max_unpacked_bytes,
+        files=settings.archive_max_files,
+        ratio=settings.archive_max_ratio,
+    )
+    folder.mkdir(mode=0o755)
+    LambdaArchive.open(data, rules).unpack(folder)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _size(folder: Path) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from server.domain.lambdas import Deployment
 from server.lambdas.local import seccomp, view
 from server.lambdas.local.cgroups import Cgroup, Cgroups
 from server.lambdas.local.connection import Connection
+from server.lambdas.local.environment import environment
 from server.lambdas.local.folders import LambdaFolder
 from server.lambdas.local.output import Log, Reader
 from server.lambdas.local.process import CannotStart, Process
@@ -168,6 +170,7 @@ def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path
             view.Bind(str(folder.packages(version)), view.PACKAGES),
             view.Bind(str(means.base), view.BASE),
             view.Bind(str(own / "platform.sock"), view.PLATFORM),
+            *_names(own, os.getuid() if folder.uid is None else folder.uid),
         ),
         folder=own,
         uid=folder.uid,
@@ -182,17 +185,13 @@ def _order(means: Means, deployment: Deployment, folder: LambdaFolder, own: Path
     )
 
 
-def environment() -> dict[str, str]:
-    """What every program in a sandbox is told, and no more of this process's own environment."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": view.TEMPORARY,
-        "TMPDIR": view.TEMPORARY,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # pools of threads are otherwise as large as the machine
-        "OMP_NUM_THREADS": "2",
-        "OPENBLAS_NUM_THREADS": "2",
-        "MALLOC_ARENA_MAX": "4",
-    }
+def _names(own: Path, uid: int) -> Iterator[view.Bind]:
+    """Names for its user and its group: some libraries ask for them."""
+    for file, line in (
+        ("passwd", f"lambda:x:{uid}:{uid}::{view.TEMPORARY}:/bin/false\n"),
+        ("group", f"lambda:x:{uid}:\n"),
+    ):
+        path = own / file
+        path.write_text(line)
+        path.chmod(0o644)
+        yield view.Bind(str(path), f"/etc/{file}")

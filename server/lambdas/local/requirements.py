@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-ALL = "*"
-MOST = 200
-"""Most packages, with those that they need."""
+from server.lambda_archives.requirements import ALL, MOST, BadRequirement, requirements
+
 _WHEEL = ".whl"
 
 
@@ -45,21 +43,13 @@ def asked(text: str) -> tuple[str, ...]:
     Raises:
         Refused: a line is something else.
     """
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        wanted = line.partition("#")[0].strip()
-        if not wanted:
-            continue
-        try:
-            requirement = Requirement(wanted)
-        except InvalidRequirement as error:
-            raise Refused(f"line {number} of the requirements is none: {wanted[:100]!r}") from error
-        if requirement.url is not None:
-            raise Refused(f"line {number} of the requirements names an address: {requirement.name}")
-        found.append(str(requirement))
+    try:
+        found = tuple(str(one) for one in requirements(text))
+    except BadRequirement as error:
+        raise Refused(str(error)) from error
     if len(found) > MOST:
         raise Refused(f"there are {len(found)} requirements, and may be {MOST}")
-    return tuple(found)
+    return found
 
 
 def planned(report: bytes, wheels: str) -> tuple[Planned, ...]:

@@ -125,7 +125,7 @@ def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
 
 def _python(*arguments: str) -> tuple[str, ...]:
     """The interpreter, with nothing of its user or of the folder that it is started in."""
-    isolated = ("-I", "-S") if arguments[0] in (str(ENTER), _ENTER_INSIDE) else ()
+    isolated = ("-I", "-S") if arguments[0] in (str(ENTER), _ENTER_INSIDE) else ("-P",)
     return (sys.executable, *isolated, *arguments)
 
 

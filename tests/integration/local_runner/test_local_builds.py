@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import stat
 import zipfile
 from collections.abc import AsyncIterator
@@ -115,16 +116,16 @@ async def test_a_package_that_an_allowed_one_needs_is_judged_too(way: str, tmp_p
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("--index-url http://127.0.0.1/", "line 1 of the requirements is none"),
-        ("-e .", "line 1 of the requirements is none"),
-        ("./wheels/x.whl", "line 1 of the requirements is none"),
-        ("x @ http://127.0.0.1/x.whl", "line 1 of the requirements names an address: x"),
-        ("-r /etc/passwd", "line 1 of the requirements is none"),
-        ("numpy --hash=sha256:00", "line 1 of the requirements is none"),
+        ("--index-url http://127.0.0.1/", "options are not taken"),
+        ("-e .", "options are not taken"),
+        ("./wheels/x.whl", "it is no requirement"),
+        ("x @ http://127.0.0.1/x.whl", "addresses are not taken: 'x'"),
+        ("-r /etc/passwd", "options are not taken"),
+        ("numpy --hash=sha256:00", "it is no requirement"),
     ],
 )
 async def test_requirements_are_names_and_versions_alone(offline: Local, line: str, told: str) -> None:
-    assert (await failed(offline, USES.format(name="x"), **{"requirements.txt": line})).startswith(told)
+    assert told in await failed(offline, USES.format(name="x"), **{"requirements.txt": line})
 
 
 def linked() -> bytes:
@@ -139,19 +140,21 @@ def linked() -> bytes:
 
 @pytest.mark.parametrize("name", ["../out.py", "/tmp/out.py", "a/../../out.py", "a\\..\\out.py"])
 async def test_names_that_lead_out_of_the_archive_are_refused(offline: Local, tmp_path: Path, name: str) -> None:
-    assert "is no file below its folder" in await failed(offline, "async def main(request): pass", **{name: "x"})
-    assert not list(tmp_path.rglob("out.py"))
+    assert "out.py" in await failed(offline, "async def main(request): pass", **{name: "x"})
+    assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "out.py").exists()]
 
 
 async def test_links_in_archives_are_refused(offline: Local) -> None:
-    assert "'link' is no file below its folder" in await failed(offline, linked())
+    assert "link" in await failed(offline, linked())
 
 
 async def test_an_archive_that_unpacks_to_too_much_is_refused(way: str, tmp_path: Path) -> None:
     async with local(tmp_path, way, archive_max_unpacked_bytes=1 << 20, archive_max_files=10) as one:
-        assert "too large" in await failed(one, "async def main(request): pass", **{"big": bytes(2 << 20)})
+        assert "more than 1048576 bytes" in await failed(
+            one, "async def main(request): pass", **{"big": os.urandom(2 << 20)}
+        )
         many = {f"f{number}": "" for number in range(20)}
-        assert "entries" in await failed(one, "async def main(request): pass", **many)
+        assert "files and folders" in await failed(one, "async def main(request): pass", **many)
 
 
 async def test_a_build_that_becomes_too_large_is_ended(way: str, tmp_path: Path) -> None:

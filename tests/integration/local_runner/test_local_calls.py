@@ -56,12 +56,17 @@ async def rude(here: Local) -> UUID:
 
 async def test_verb_path_query_headers_and_body_arrive(here: Local, echo: UUID) -> None:
     answer = await here.call(
-        echo, "/a%20b/%D0%B8", "PATCH", b"xyz", (("x-one", "1"), ("x-one", "2"), ("content-type", "text/x")), "q=1&q=%20"
+        echo,
+        "/a%20b/%D0%B8",
+        "PATCH",
+        b"xyz",
+        (("x-one", "1"), ("x-one", "2"), ("content-type", "text/x")),
+        "q=1&q=%20",
     )
     seen = answer.json()
     assert (seen["method"], seen["path"], seen["bytes"]) == ("PATCH", "/a b/и", 3)
     assert seen["query"] == [["q", " "], ["q", "1"]]
-    assert [pair for pair in seen["headers"] if pair[0] != "content-length"] == [
+    assert [pair for pair in seen["headers"] if pair[0] not in ("connection", "content-length")] == [
         ["content-type", "text/x"],
         ["host", "lambda"],
         ["x-one", "1"],
@@ -181,10 +186,8 @@ async def main(request):
     return Response(pieces())
 """
     )
-    times = []
     async with here.runner.called(lambda_id, HttpCall("GET", "/")) as reply:
-        async for _ in reply.body:
-            times.append(time.monotonic())
+        times = [time.monotonic() async for _ in reply.body]
     assert times[-1] - times[0] > 0.8
 
 
@@ -197,7 +200,7 @@ async def test_a_verb_that_is_none_is_not_sent(here: Local, echo: UUID, method: 
 @pytest.mark.parametrize("path", ["/a b\r\nX: y", "/\x00", "/a?b", "//double", "no-slash", "/%2e%2e/%00"])
 async def test_paths_say_what_they_say(here: Local, echo: UUID, path: str) -> None:
     answer = await here.call(echo, path)
-    assert answer.status in (200, 400)
+    assert answer.status in (200, 400, 404)
     if answer.status == 200:
         assert answer.json()["method"] == "GET"
         assert not [name for name, _ in answer.json()["headers"] if name == "x"]
