@@ -131,10 +131,13 @@ class Body:
             if part.name in given and not known.repeated:
                 raise BadMultipart(message=f"part '{part.name}' is given twice")
             given.add(part.name)
+            wanted = known.rules.part_type
+            if wanted and part.media.name != wanted:
+                raise BadPartContentType(part=part.name, content_type=part.media.name, allowed=wanted)
             if part.media.name == JSON:
                 value = read_json(part.data)
                 fill[JSON](request, [value] if known.repeated and not isinstance(value, list) else value, "")
-            elif part.media.name == BYTES:
+            elif wanted or part.media.name == BYTES:
                 fill[MSGPACK](request, [part.data] if known.repeated else part.data, "")
             else:
                 raise BadPartContentType(part=part.name, content_type=part.media.name, allowed=f"{JSON}, {BYTES}")

@@ -93,7 +93,7 @@ def _of_body(method: MethodDescriptor, places: Places) -> list[RestField]:
 
 
 def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Schema:
-    """A part for each field; an application/octet-stream part holds bytes, and any other value is JSON."""
+    """A part for each field: bytes in a part of their own type, and any other value as JSON."""
     known = _of_body(method, places)
     properties: Schema = {}
     encoding: Schema = {}
@@ -101,7 +101,7 @@ def _multipart(method: MethodDescriptor, places: Places, schemas: Schemas) -> Sc
         whole = one.descriptor.type == FieldDescriptor.TYPE_BYTES and not one.descriptor.is_repeated
         schema = dict(BINARY) if whole else schemas.field(one, Direction.REQUEST)
         properties[one.name] = described(schema, comment(one.descriptor))
-        encoding[one.name] = {"contentType": BYTES if whole else JSON}
+        encoding[one.name] = {"contentType": one.rules.part_type or (BYTES if whole else JSON)}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     needed = [one.name for one in known if one.rules.required or one.rules.present]
     if needed:

@@ -2,6 +2,7 @@
 
 envoy.yaml     listeners of REST and gRPC, routes, filters, clusters with one endpoint for each server process
 response.lua   REST's status, HEAD, 204, request ids, errors of gRPC itself
+lambda.lua     ids of calls that go to lambdas
 grpc.lua       what Envoy answers by itself on the gRPC port
 facade.pb      descriptors of the facade, by which Envoy transcodes
 """
@@ -49,6 +50,9 @@ MOST_CALLS = 1024
 MOST_STREAMS = 16384
 """Streams at a time that Envoy hands on: they are open for hours and cost little."""
 
+LATE_SECONDS = 5.0
+"""How much longer than a call of a lambda may take its host is waited for, which then says so in its own words."""
+
 PLACEHOLDER = "REQUEST_ID"
 """What the script puts the id of the request in place of."""
 
@@ -84,6 +88,7 @@ def render(
     *,
     images: int,
     sockets: Sequence[int] = (),
+    proxied: str = "",
     upstream: str = BEHIND,
     workers: int = WORKERS,
 ) -> Edge:
@@ -95,6 +100,8 @@ def render(
         ports: one for each server process.
         folder: where the files go.
         sockets: the ports of WebSockets, one for each server process; without them there are none.
+        proxied: host:port of the process that takes what the services do not serve by themselves (`proxied`); without
+            it such calls go to the servers, which refuse them.
         images: calls with images that all servers together take at a time; Envoy refuses further ones as busy.
         upstream: host of the servers.
         workers: Envoy's threads.
@@ -108,16 +115,18 @@ def render(
     services = tuple(services)
     facade = facade_set(services)
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("envoy.yaml", "response.lua", "grpc.lua", "facade.pb", "admin.address")
+    names = ("envoy.yaml", "response.lua", "lambda.lua", "grpc.lua", "facade.pb", "admin.address")
     files = {name: folder / name for name in names}
     files["facade.pb"].write_bytes(facade.SerializeToString(deterministic=True))
     templates = _templates()
     largest = settings.grpc.max_message_bytes - ENVELOPE_BYTES
     script = templates.get_template("response.lua").render(grpc_errors=_lua(_grpc_errors(largest)))
     files["response.lua"].write_text(script, encoding="utf-8")
+    files["lambda.lua"].write_text(templates.get_template("lambda.lua").render(), encoding="utf-8")
     script = templates.get_template("grpc.lua").render(replies=lua_replies(settings.grpc.max_message_bytes))
     files["grpc.lua"].write_text(script, encoding="utf-8")
     timeout = settings.rest.timeout_seconds
+    proxied_host, _, proxied_port = proxied.rpartition(":")
     config = templates.get_template("envoy.yaml.j2").render(
         admin_port=settings.rest.admin_port,
         host=_address(settings.rest.host),
@@ -146,6 +155,13 @@ def render(
         socket_ports=list(sockets),
         socket_upstream=_reachable(settings.websocket.host),
         socket_health=HEALTH,
+        proxied_paths=_proxied_paths(services) if proxied else [],
+        lambda_script=str(files["lambda.lua"].resolve()),
+        lambda_timeout=f"{settings.lambdas.call_seconds + LATE_SECONDS:.3f}s",
+        lambda_health=HEALTH,
+        lambda_discovery="STATIC" if _is_address(_reachable(proxied_host)) else "STRICT_DNS",
+        lambda_host=_reachable(proxied_host),
+        lambda_port=proxied_port,
     )
     files["envoy.yaml"].touch()
     files["envoy.yaml"].chmod(0o600)  # it holds the key
@@ -164,6 +180,26 @@ def socket_paths(services: Iterable[ServiceDescriptor]) -> set[str]:
     """The paths of the WebSockets of some services."""
     rests = (method.GetOptions().Extensions[options_pb2.rest] for service in services for method in streaming(service))
     return {rest.websocket for rest in rests if rest.websocket}
+
+
+def proxied_templates(services: Iterable[ServiceDescriptor]) -> list[str]:
+    """The templates of the paths that another process serves."""
+    rests = (method.GetOptions().Extensions[options_pb2.rest] for service in services for method in service.methods)
+    return sorted({rest.proxied for rest in rests if rest.proxied})
+
+
+def path_pattern(template: str) -> str:
+    """A regular expression (RE2, and Python's) for the paths of a template: {name} is a segment, {name=**} any rest."""
+    parts = re.split(r"(\{[^}]*\})", template)
+    return "".join(_variable(part) if part.startswith("{") else re.escape(part) for part in parts)
+
+
+def _variable(part: str) -> str:
+    return ".*" if part.endswith("=**}") else "[^/]+"
+
+
+def _proxied_paths(services: Iterable[ServiceDescriptor]) -> list[str]:
+    return [path_pattern(template) for template in proxied_templates(services)]
 
 
 def _image_paths(services: Iterable[ServiceDescriptor]) -> list[str]:

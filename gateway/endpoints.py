@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import quote
 
 from google.protobuf.message import Message
@@ -14,12 +12,14 @@ from luna import options_pb2
 from gateway import headers
 from gateway.binder import Binder
 from gateway.body import Body
+from gateway.diversion import Diversion
 from gateway.documents import write_json, write_msgpack, write_text
+from gateway.exchange import Answer, Arrival, Dispatcher
 from gateway.media import BYTES, JSON, MSGPACK, TEXT
 from gateway.places import META, places_of
 from gateway.query import Parameters
 from gateway.render import Renderer
-from server.errors import NotAcceptable
+from server.errors import InvalidInput, NotAcceptable
 from server.rpc.accept import choose
 from server.rpc.calls import Context, RestOrigin
 from server.rpc.methods import Method
@@ -28,48 +28,6 @@ ACCEPTED = 202
 NO_CONTENT = 204
 _FIELD = re.compile(r"\{([a-z0-9_]+)\}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
-
-
-class Dispatcher(Protocol):
-    """Calls the methods of the services; `server.rpc.dispatcher` has it."""
-
-    @property
-    def methods(self) -> Mapping[str, Method]:
-        """All methods by their full names."""
-
-    async def call(
-        self,
-        method: Method,
-        request: Message,
-        context: Context,
-        *,
-        headers: Mapping[str, str],
-        request_id: str,
-        rest: RestOrigin | None = None,
-    ) -> Message:
-        """Serve one call; raises nothing but `LunaError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP response."""
-
-    status: int
-    data: bytes = b""
-    content_type: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An HTTP request that has found its method. `query` is as it was sent; `headers` have lower-case names."""
-
-    variables: Mapping[str, str]
-    query: str
-    content_type: str
-    data: bytes
-    headers: Mapping[str, str]
-    request_id: str
 
 
 class Forms:
@@ -81,9 +39,9 @@ class Forms:
 
 
 class Endpoint:
-    """One method in REST."""
+    """One method in REST. `diversion` is the method that another program answers by in its stead, if there is one."""
 
-    def __init__(self, method: Method, forms: Forms) -> None:
+    def __init__(self, method: Method, forms: Forms, diversion: Method | None = None) -> None:
         self._method = method
         self._rest = method.rest
         places = places_of(method.descriptor)
@@ -98,6 +56,7 @@ class Endpoint:
             for media in (JSON, MSGPACK)
         }
         self._offered = tuple(offered(method.rest))
+        self._diversion = None if diversion is None else Diversion(method, diversion)
 
     async def answer(self, arrival: Arrival, dispatcher: Dispatcher, context: Context) -> Answer:
         """Serve a request.
@@ -105,6 +64,16 @@ class Endpoint:
         Raises:
             LunaError: the request is wrong, or the method failed.
         """
+        try:
+            return await self._answer(arrival, dispatcher, context)
+        except InvalidInput:
+            # a request that is wrong here may be right for the program that answers instead
+            diverted = None if self._diversion is None else await self._diversion.answer(arrival, dispatcher, context)
+            if diverted is None:
+                raise
+            return diverted
+
+    async def _answer(self, arrival: Arrival, dispatcher: Dispatcher, context: Context) -> Answer:
         media = self._negotiated(arrival.headers.get("accept", ""))
         request = self._method.request_type()
         self._parameters.bind(request, arrival.variables, arrival.query)

@@ -67,9 +67,22 @@ _OF_FORM: Mapping[int, Errors] = {
 
 def failures_of(method: MethodDescriptor) -> dict[int, Errors]:
     """The errors of a method by status, in ascending order; of one status, by code."""
-    found = dict.fromkeys(_all(method))
-    statuses = sorted({one.status for one in found})
-    return {status: tuple(sorted((e for e in found if e.status == status), key=_code)) for status in statuses}
+    return _by_status(_all(method))
+
+
+def failures_on_the_way(method: MethodDescriptor) -> dict[int, Errors]:
+    """The errors that a call may have before another process answers it: nothing of it is read but its path."""
+    access = method.GetOptions().Extensions[options_pb2.access]
+    known = _by_reason()
+    told = (known[reason] for reason in reasons(method) if reason in known)
+    own = (errors.MalformedRequest, errors.PathNotFound, errors.Internal, errors.Unavailable)
+    return _by_status((*own, *_of_access(access), *told))
+
+
+def _by_status(found: Iterable[type[LunaError]]) -> dict[int, Errors]:
+    known = dict.fromkeys(found)
+    statuses = sorted({one.status for one in known})
+    return {status: tuple(sorted((e for e in known if e.status == status), key=_code)) for status in statuses}
 
 
 def responses(failures: Mapping[int, Errors], *, body: bool = True) -> dict[str, object]:

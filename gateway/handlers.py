@@ -12,14 +12,15 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 
 from gateway.documents import write_json
-from gateway.endpoints import Answer, Arrival, Dispatcher, Endpoint, Forms
+from gateway.endpoints import Endpoint, Forms
+from gateway.exchange import Answer, Arrival, Dispatcher
 from gateway.facade import ENVELOPE_BYTES, FALLBACK, FALLBACK_METHOD, PACKAGE
 from gateway.media import JSON
 from gateway.routes import Routes
@@ -39,24 +40,36 @@ FOUND = 302
 _KEPT = re.compile(r"[\x21-\x7e]{1,47}")
 """Ids that are echoed. The documented form, ten digits, a comma and a UUID, has 47 characters."""
 
+Elsewhere = Mapping[str, Callable[[], LunaError]]
+"""Regular expressions of paths, and what is raised for them."""
+
 
 class Facade:
     """The REST form of a dispatcher's methods. `max_message_bytes` is what the server sends at most; 0 is no limit.
 
     `key` is the one that Envoy has; without one no call is taken for Envoy's. `sockets` are paths of WebSockets, which
-    Envoy leads elsewhere: here they have OPTIONS alone.
+    Envoy leads elsewhere: here they have OPTIONS alone. `elsewhere` are regular expressions of paths that another
+    process serves, with the error where Envoy has none to lead them to.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "", sockets: Iterable[str] = ()
+        self,
+        dispatcher: Dispatcher,
+        max_message_bytes: int = 0,
+        key: str = "",
+        sockets: Iterable[str] = (),
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         served = [method for method in dispatcher.methods.values() if method.http.WhichOneof("pattern")]
         forms = Forms()
         self._dispatcher = dispatcher
         self._routes = Routes(served)
-        self._endpoints = {method.name: Endpoint(method, forms) for method in served}
+        self._endpoints = {
+            method.name: Endpoint(method, forms, dispatcher.methods.get(method.rest.diversion)) for method in served
+        }
         self._served = served
         self._sockets = frozenset(sockets)
+        self._elsewhere = [(re.compile(pattern, re.DOTALL), error) for pattern, error in (elsewhere or {}).items()]
         self._key = key
         self._largest = max_message_bytes - ENVELOPE_BYTES if max_message_bytes else sys.maxsize
 
@@ -97,6 +110,9 @@ class Facade:
         self, verb: str, target: str, body: HttpBody, headers: Mapping[str, str], request_id: str, context: Context
     ) -> Answer:
         path, _, query = target.partition("?")
+        for pattern, error in self._elsewhere:
+            if pattern.fullmatch(path):
+                raise error()
         if path in self._sockets:
             return self._of_socket(verb, path)
         if verb == "OPTIONS":
@@ -122,7 +138,11 @@ class Facade:
 
 
 def rest_handlers(
-    dispatcher: Dispatcher, max_message_bytes: int = 0, key: str = "", sockets: Iterable[str] = ()
+    dispatcher: Dispatcher,
+    max_message_bytes: int = 0,
+    key: str = "",
+    sockets: Iterable[str] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> Iterable[grpc.GenericRpcHandler]:
     """The handlers of the REST form of a dispatcher's methods, to be added to a server.
 
@@ -131,8 +151,9 @@ def rest_handlers(
         max_message_bytes: largest message that the server sends; larger answers become an error. 0 is no limit.
         key: the key that Envoy has; without one the address of a client is that of its connection.
         sockets: paths of WebSockets.
+        elsewhere: regular expressions of paths that another process serves, and the error where there is none.
     """
-    return Facade(dispatcher, max_message_bytes, key, sockets).handlers()
+    return Facade(dispatcher, max_message_bytes, key, sockets, elsewhere).handlers()
 
 
 def refused(error: LunaError, headers: Mapping[str, str]) -> Answer:

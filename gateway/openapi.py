@@ -16,12 +16,14 @@ from gateway.endpoints import ACCEPTED, NO_CONTENT
 from gateway.failures import ERROR, components, failures_of, responses
 from gateway.forms import RestField, rest_field, rest_message
 from gateway.places import META, Places, places_of
+from gateway.proxied import PROXIED_VERBS, body_and_answers
 from gateway.query import NULL
 from gateway.routes import Binding, bindings_of
 from gateway.schemas import Direction, Schema, Schemas, default_of, described, enumerated, list_limits, scalar
 from gateway.templates import REST
+from gateway.templates import template as read_template
 from server.errors import DeadlineExceeded, Internal, MalformedRequest, Unavailable
-from server.rpc.methods import unary
+from server.rpc.methods import streaming, unary
 from server.version import VERSION
 
 MEDIA_TYPE = "application/x-yaml"
@@ -61,10 +63,12 @@ def specification(services: Iterable[ServiceDescriptor]) -> Schema:
     Raises:
         ValueError: two methods serve the same verb and path.
     """
+    services = tuple(services)
     methods = [(service, method) for service in services for method in unary(service)]
     schemas = Schemas((method.input_type for _, method in methods), (method.output_type for _, method in methods))
+    proxied = [(service, method) for service in services for method in streaming(service)]
     paths: dict[str, dict[str, Schema]] = {}
-    for service, method in methods:
+    for service, method in (*methods, *proxied):
         for operation in _operations(service, method, schemas):
             item = paths.setdefault(operation.path, {})
             if operation.verb in item:
@@ -97,6 +101,9 @@ def as_yaml(document: Mapping[str, object]) -> bytes:
 
 
 def _operations(service: ServiceDescriptor, method: MethodDescriptor, schemas: Schemas) -> Iterator[Operation]:
+    if method.server_streaming:
+        yield from _proxied(service, method)
+        return
     bindings = bindings_of(method)
     paths = list(dict.fromkeys(binding.template.path for binding in bindings))
     for binding in bindings:
@@ -114,6 +121,47 @@ def _operations(service: ServiceDescriptor, method: MethodDescriptor, schemas: S
         yield Operation(_path(binding), binding.verb.lower(), described_as)
 
 
+def _proxied(service: ServiceDescriptor, method: MethodDescriptor) -> Iterator[Operation]:
+    """The operations of a path that another process serves on every verb; none where the method has none."""
+    proxied = method.GetOptions().Extensions[options_pb2.rest].proxied
+    if not proxied:
+        return
+    name, text = _WORDS.sub("_", method.name).lower(), _with_permissions(method)
+    for verb in PROXIED_VERBS:
+        binding = Binding(verb, read_template(proxied))
+        yield Operation(
+            _path(binding),
+            verb.lower(),
+            {
+                "tags": [_tag(service)],
+                "operationId": name if verb == PROXIED_VERBS[0] else f"{name}_{verb.lower()}",
+                "x-grpc": f"{service.full_name}/{method.name}",
+                **described({"summary": _summary(text)}, text),
+                "security": _security(method.GetOptions().Extensions[options_pb2.access]),
+                "parameters": [*_proxied_parameters(method, binding), {"$ref": _ID}, {"$ref": _ACCOUNT}],
+                **body_and_answers(method, verb),
+            },
+        )
+
+
+def _proxied_parameters(method: MethodDescriptor, binding: Binding) -> Iterator[Schema]:
+    """The parameters in the path. The query is the other process's own."""
+    fields = method.input_type.fields_by_name
+    for name in binding.template.variables.values():
+        if name in fields:
+            yield _path_parameter(rest_field(fields[name]))
+        else:
+            made: Schema = {"name": name, "in": "path", "required": True}
+            yield {**described(made, "Any path, with slashes."), "schema": {"type": "string"}}
+
+
+def _with_permissions(method: MethodDescriptor) -> str:
+    """What a method is for, and what a token needs for it."""
+    access = method.GetOptions().Extensions[options_pb2.access]
+    permissions = [f"`{one.object}: {one.action}`" for one in access.permissions]
+    return f"{prose(method)}\n\nA token needs {' and '.join(permissions)}." if permissions else prose(method)
+
+
 def _operation(method: MethodDescriptor, binding: Binding, schemas: Schemas) -> Schema:
     options, places = method.GetOptions(), places_of(method)
     access = options.Extensions[options_pb2.access]
@@ -125,10 +173,7 @@ def _operation(method: MethodDescriptor, binding: Binding, schemas: Schemas) -> 
             "parameters": list(_parameters(method, binding, places)),
             "responses": {"302": _redirected(), **responses(errors, body=binding.verb != "HEAD")},
         }
-    text = prose(method)
-    permissions = [f"`{one.object}: {one.action}`" for one in access.permissions]
-    if permissions:
-        text += f"\n\nA token needs {' and '.join(permissions)}."
+    text = _with_permissions(method)
     made = described({"summary": _summary(text)}, text)
     made["security"] = [] if access.open else _security(access)
     made["parameters"] = list(_parameters(method, binding, places))

@@ -191,7 +191,7 @@ class _Page:
     def _response(self, status: str, one: object) -> Response:
         response = self._resolved(_object(one))
         text = _linked(_text(response))
-        good = int(status) < 400
+        good = status == "default" or int(status) < 400
         headers = tuple(
             Member(name, Markup(""), _text(_object(header)))
             for name, header in _object(response.get("headers", {})).items()

@@ -20,6 +20,7 @@ from luna.v6 import (
     faces_pb2,
     handlers_pb2,
     iso_pb2,
+    lambdas_pb2,
     lists_pb2,
     liveness_pb2,
     matcher_pb2,
@@ -30,14 +31,14 @@ from luna.v6 import (
     tokens_pb2,
     verifiers_pb2,
 )
-from pydantic import SecretStr
 
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex, Pace
 from gateway.binder import Binder
 from gateway.documentation import Documentation
-from gateway.edge import socket_paths
+from gateway.edge import path_pattern, proxied_templates, socket_paths
 from gateway.handlers import rest_handlers
+from gateway.lambda_page import lambda_page
 from gateway.render import Renderer
 from gateway.websocket import WebSockets
 from server.domain.claims import Claims
@@ -50,6 +51,8 @@ from server.domain.generation.keeping import Keeping
 from server.domain.handler_registry import HandlerRegistry
 from server.domain.images import Images
 from server.domain.iso import IsoChecks
+from server.domain.lambda_registry import LambdaRegistry
+from server.domain.lambdas import LambdaHost, LambdaStore
 from server.domain.liveness import LivenessPrediction, LivenessThresholds
 from server.domain.matching import Matching
 from server.domain.passwords import Passwords
@@ -63,9 +66,12 @@ from server.domain.tasks import TaskSettings
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
 from server.engine_application import engine_of
-from server.errors import Busy
+from server.errors import Busy, LambdaOff
 from server.health import Health
 from server.inference.remote import RemoteEngine
+from server.lambda_archives.process import ArchiveProcesses
+from server.lambda_archives.reading import ArchiveRules
+from server.lambdas.client import RemoteLambdaHost
 from server.metrics import Metrics, PortTaken, served
 from server.rpc.admission import Admission
 from server.rpc.authorization import Authorizer
@@ -81,8 +87,11 @@ from server.services.documents import DocumentsService
 from server.services.event_generation import EventGeneration
 from server.services.events import EventsService
 from server.services.faces import FacesService
+from server.services.handler_lambdas import HandlerLambdas
 from server.services.handlers import HandlersService
 from server.services.iso import IsoService
+from server.services.lambda_docs import LambdaDocuments
+from server.services.lambdas import LambdasOff, LambdasService
 from server.services.lists import ListsService
 from server.services.liveness import LivenessService
 from server.services.matcher import MatcherService
@@ -98,7 +107,7 @@ from server.services.tasks import TasksService
 from server.services.tokens import CredentialsService, TokensService
 from server.services.verifier_policies import ProtoVerifierPolicyForm
 from server.services.verifiers import VerifiersService
-from server.settings import Settings, shown
+from server.settings import Settings, address, shown
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.attributes import RedisAttributeStore
@@ -112,6 +121,7 @@ from storage.face_feed import PostgresFaceFeed
 from storage.faces import PostgresFaceStore
 from storage.fetch import HttpFetcher
 from storage.handlers import PostgresHandlerStore
+from storage.lambdas import PostgresLambdaStore
 from storage.lists import PostgresListStore
 from storage.logins import RedisFailedLogins
 from storage.media import PostgresMediaStore
@@ -142,6 +152,7 @@ SERVICES = {
     "Events": events_pb2.DESCRIPTOR.services_by_name["Events"],
     "Handlers": handlers_pb2.DESCRIPTOR.services_by_name["Handlers"],
     "Verifiers": verifiers_pb2.DESCRIPTOR.services_by_name["Verifiers"],
+    "Lambdas": lambdas_pb2.DESCRIPTOR.services_by_name["Lambdas"],
     "Liveness": liveness_pb2.DESCRIPTOR.services_by_name["Liveness"],
     "Subscriptions": events_pb2.DESCRIPTOR.services_by_name["Subscriptions"],
     "Tasks": tasks_pb2.DESCRIPTOR.services_by_name["Tasks"],
@@ -160,19 +171,24 @@ COMPONENTS = {
     "Samples": "image_store",
     "Matcher": "index_module",
     "Tasks": "tasks",
+    "Lambdas": "lambda",
 }
 """The services that /6/features knows, by its names for them."""
 
 ROOM = 64 << 10
 """What an answer with the bytes of a result may have beside them."""
 
+MOST_ARCHIVES = 8
+"""Archives of lambdas that wait to be looked at; further ones are refused."""
+
 HEALTH_SECONDS = 2.0
 """How often the parts are asked for the sake of `grpc.health.v1`."""
 
 
-def components() -> frozenset[str]:
+def components(settings: Settings) -> frozenset[str]:
     """The parts that this server has, by the names of /6/features."""
-    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES)
+    off = set() if settings.lambdas.enabled else {"Lambdas"}
+    return frozenset(name for service, name in COMPONENTS.items() if service in SERVICES.keys() - off)
 
 
 def content_form(liveness: LivenessThresholds) -> ProtoContentForm:
@@ -189,22 +205,6 @@ def task_settings(settings: Settings) -> TaskSettings:
         cross_match_limit=options.cross_match_limit,
         part_size=options.part_size,
     )
-
-
-class NotConfigured(Exception):
-    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
-
-
-def address(url: SecretStr | None, name: str) -> SecretStr:
-    """A setting that a process cannot do without.
-
-    Raises:
-        NotConfigured: it is empty.
-    """
-    if url is None:
-        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
-        raise NotConfigured(message)
-    return url
 
 
 class Application:
@@ -331,7 +331,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         pictures = Images(engine, samples, fetcher)
         liveness = LivenessThresholds(settings.engine.liveness_threshold, settings.engine.liveness_quality_threshold)
         handler_store = PostgresHandlerStore(database, ProtoPolicyForm(liveness))
-        handler_registry = HandlerRegistry(handler_store, lists)
+        lambdas = PostgresLambdaStore(database, blobs)
+        host = _lambda_host(stack, settings)
+        handler_registry = HandlerRegistry(handler_store, lists, None if host is None else lambdas)
         keeping = Keeping(events)
         stack.push_async_callback(keeping.drain)
         generation = Generation(pictures, matching, keeping, stores_events=settings.events.enabled)
@@ -342,8 +344,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         schedules = PostgresScheduleStore(database)
         verifiers = PostgresVerifierStore(database, ProtoVerifierPolicyForm(liveness))
         documentation = Documentation(SERVICES.values())
+        answers = settings.grpc.max_message_bytes - ROOM
         servicers = {
-            "Platform": PlatformService(health, engine, shown(settings), components()),
+            "Platform": PlatformService(health, engine, shown(settings), components(settings)),
             "Accounts": AccountsService(registry, authorizer),
             "Tokens": TokensService(tokens, PostgresTokenStore(database)),
             "Credentials": CredentialsService(registry, tokens, account_header=settings.access.account_header),
@@ -364,6 +367,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
                 events,
                 keeping,
                 handler_store,
+                HandlerLambdas(lambdas, host, answers),
                 enabled=settings.events.enabled,
             ),
             "Verifiers": VerifiersService(
@@ -372,6 +376,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
                 matching,
                 liveness,
             ),
+            "Lambdas": LambdasOff() if host is None else _lambdas(settings, lambdas, tokens, host),
             "Liveness": LivenessService(LivenessPrediction(pictures), liveness),
             "Subscriptions": SubscriptionsService(subscriptions),
             "Tasks": TasksService(
@@ -379,7 +384,7 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
                 tasks,
                 preparation,
                 contents,
-                most=settings.grpc.max_message_bytes - ROOM,
+                most=answers,
             ),
             "Schedules": SchedulesService(ScheduleRegistry(schedules), schedules, preparation, contents),
             "Documents": DocumentsService(
@@ -399,7 +404,13 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         server = grpc.aio.server(options=server_options(settings.grpc.max_message_bytes))
         serving = HealthServicer()
         key = settings.rest.key.get_secret_value() if settings.rest.key is not None else ""
-        facade = rest_handlers(dispatcher, settings.grpc.max_message_bytes, key, socket_paths(SERVICES.values()))
+        facade = rest_handlers(
+            dispatcher,
+            settings.grpc.max_message_bytes,
+            key,
+            socket_paths(SERVICES.values()),
+            {path_pattern(path): LambdaOff for path in proxied_templates(SERVICES.values())} if host is None else None,
+        )
         server.add_generic_rpc_handlers([*handlers(dispatcher, streams, key), *facade])
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         if settings.grpc.reflection:
@@ -417,6 +428,34 @@ async def _event_index(stack: AsyncExitStack, database: Database) -> FollowingIn
     stack.push_async_callback(index.close)
     await index.start()
     return index
+
+
+def _lambda_host(stack: AsyncExitStack, settings: Settings) -> LambdaHost | None:
+    """The process that runs lambdas; None where they are off."""
+    options = settings.lambdas
+    if not options.enabled:
+        return None
+    secret = "" if options.secret is None else options.secret.get_secret_value()
+    host = RemoteLambdaHost(options.reached_at, secret, options.call_seconds)
+    stack.push_async_callback(host.close)
+    return host
+
+
+def _lambdas(settings: Settings, store: LambdaStore, tokens: TokenRegistry, host: LambdaHost) -> LambdasService:
+    """The service of lambdas. What anybody may send to be validated takes no place of what is to be made."""
+    options = settings.lambdas
+    rules = ArchiveRules(
+        bytes=options.archive_max_bytes,
+        unpacked_bytes=options.archive_max_unpacked_bytes,
+        files=options.archive_max_files,
+        ratio=options.archive_max_ratio,
+        requirements=options.requirements,
+    )
+    registry = LambdaRegistry(
+        store, tokens, host, ArchiveProcesses(rules, at_once=2, waiting=MOST_ARCHIVES), options.most
+    )
+    anybody = ArchiveProcesses(rules, at_once=1, waiting=MOST_ARCHIVES)
+    return LambdasService(registry, store, host, anybody, LambdaDocuments(lambda_page))
 
 
 async def _listen(stack: AsyncExitStack, sockets: WebSockets, settings: Settings) -> None:

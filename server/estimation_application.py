@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from engines.index.compare import MatrixComparer
 from engines.index.follower import FollowingIndex
 from gateway.render import Renderer
-from server.application import address
 from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.generation.generation import Generation
 from server.domain.generation.keeping import Keeping
@@ -21,7 +20,7 @@ from server.domain.tasks import Collected, Kind, Subtask, TaskContext, TaskFailu
 from server.engine_application import EngineOnDemand
 from server.services.event_answers import JsonAnswers
 from server.services.policies import ProtoPolicyForm
-from server.settings import Settings
+from server.settings import Settings, address
 from server.tasks.estimator import Estimator, EstimatorLimits
 from storage import redis
 from storage.accounts import PostgresAccountStore

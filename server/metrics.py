@@ -5,7 +5,7 @@ Labels are names of methods, codes, networks and results: never accounts, ids or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
@@ -50,6 +50,8 @@ class Metrics:
             "luna_engine_remote_seconds", "Time of a call of a shared engine, as a server sees it.", "kind result"
         )
 
+        self._lambdas = Gauge("luna_lambdas", "Lambdas by their status.", ("status",), registry=self.registry)
+
     def answered(self, method: str, code: str, seconds: float) -> None:
         """A call of `luna.v6` has ended (`server.rpc.dispatcher.Told`)."""
         self._rpc.labels(method, code).observe(seconds)
@@ -74,6 +76,11 @@ class Metrics:
     def asked(self, kind: str, result: str, seconds: float) -> None:
         """A shared engine has answered, or has not (`server.inference.remote.Asked`)."""
         self._hop.labels(kind, result).observe(seconds)
+
+    def counted(self, lambdas: Mapping[str, int]) -> None:
+        """So many lambdas of this process have each status (`server.lambdas.reconciler.Counted`)."""
+        for status, number in lambdas.items():
+            self._lambdas.labels(status).set(number)
 
     def watch_queue(self, waiting: Callable[[], int]) -> None:
         """Show how many images wait for a thread of this process's engine."""

@@ -12,7 +12,6 @@ from engines.tasks.clustering import ComponentClusterer
 from engines.tasks.nearest import ExactNeighbours
 from engines.tasks.packing import DescriptorPacker
 from engines.tasks.roc import RocMeasurement
-from server.application import address
 from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.task_contents import ContentForm
 from server.domain.tasks import Kind, TaskSettings
@@ -20,7 +19,7 @@ from server.engine_application import engine_of
 from server.errors import EngineFailure, Unavailable
 from server.inference.remote import EngineUnreachable
 from server.metrics import Metrics
-from server.settings import Settings
+from server.settings import Settings, address
 from server.tasks.clustering import ClusteringKind
 from server.tasks.cross_matching import CrossMatchingKind
 from server.tasks.gathering import Gathering, Layouts

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from engines.vision.thumbnails import OpenCvThumbnails
-from server.application import address
 from server.domain.extraction import Extraction
 from server.domain.task_contents import ContentForm
 from server.domain.tasks import Collected, Kind, Subtask, TaskContext, TaskFailure, TaskSettings, TaskType
 from server.engine_application import EngineOnDemand
-from server.settings import Settings
+from server.settings import Settings, address
 from server.tasks.additional_extraction import AdditionalExtraction
 from server.tasks.contact_sheets import ContactSheets
 from server.tasks.exporter import Exporter

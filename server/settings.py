@@ -303,15 +303,33 @@ class Tasks(Group):
 class Kubernetes(Group):
     """The cluster that runs lambdas where LUNA_LAMBDAS__RUNNER is `kubernetes`."""
 
-    namespace: str = Field("luna-lambdas", min_length=1, description="Namespace of everything that a lambda has.")
+    namespace: str = Field(
+        "luna-lambdas",
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Namespace of everything that a lambda has.",
+    )
     image: str = Field("", description="Image with this package installed, which lambdas are built upon.")
     pull_secret: str = Field("", description="Secret of the image's registry; empty needs none.")
-    platform: str = Field("", description="host:port of gRPC, as lambdas reach it from inside the cluster.")
+    platform: str = Field(
+        "",
+        description="host:port of gRPC, as lambdas reach it from inside the cluster. The host is SERVICE.NAMESPACE.svc "
+        "or an IP address: network policies know no other names.",
+    )
     archives: str = Field(
-        "", description="http://host:port of `luna lambdas`, as lambdas fetch their archive from inside the cluster."
+        "",
+        description="http://host:port of `luna lambdas`, as lambdas fetch their archive from inside the cluster. The "
+        "host is SERVICE.NAMESPACE.svc or an IP address.",
+    )
+    host_labels: dict[str, str] = Field(
+        default_factory=lambda: {"app.kubernetes.io/name": "luna-lambdas"},
+        description="Labels, as JSON, of the pods of `luna lambdas`: they alone may call lambdas.",
     )
     config: Path | None = Field(None, description="A kubeconfig file; empty uses the service account of the pod.")
-    cpu: str = Field("1", min_length=1, description="Most cores of a lambda's pod, as Kubernetes writes them.")
+    cpu: str = Field(
+        "1",
+        pattern=r"^([1-9][0-9]*m|[1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])$",
+        description="Most cores of a lambda's pod, as Kubernetes writes them: 2, 0.5, 500m.",
+    )
 
 
 class Lambdas(Group):
@@ -366,6 +384,12 @@ class Lambdas(Group):
     temporary_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of a lambda's temporary folder.")
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
 
+    @property
+    def reached_at(self) -> str:
+        """host:port of the process that runs them, as servers and Envoy of this machine reach it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}.get(self.host, self.host)  # noqa: S104 compared only
+        return self.address or f"{host}:{self.port}"
+
 
 class Metrics(Group):
     """Metrics for Prometheus."""
@@ -376,7 +400,7 @@ class Metrics(Group):
         ge=0,
         le=65535,
         description="Port of a process's metrics; 0 serves none. `luna up` gives its servers this one and those after "
-        "it, and its engine the next one.",
+        "it, its engine the next one, and what runs lambdas the one after that.",
     )
 
 
@@ -432,6 +456,22 @@ def load() -> Settings:
             message = f"{name} names no setting"
             raise ValueError(message)
     return settings
+
+
+class NotConfigured(Exception):
+    """A process started by itself needs the addresses of PostgreSQL and Redis; `luna up` has them of its own."""
+
+
+def address(url: SecretStr | None, name: str) -> SecretStr:
+    """A setting that a process cannot do without.
+
+    Raises:
+        NotConfigured: it is empty.
+    """
+    if url is None:
+        message = f"LUNA_{name}__URL is empty: set it, or use `luna up`, which starts an embedded server"
+        raise NotConfigured(message)
+    return url
 
 
 def shown(settings: Settings) -> dict[str, object]:

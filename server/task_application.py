@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from server.application import address, content_form, task_settings
+from server.application import content_form, task_settings
 from server.domain.liveness import LivenessThresholds
 from server.domain.task_contents import ContentForm
 from server.domain.task_work import TaskWork
@@ -16,7 +16,7 @@ from server.engine_application import EngineOnDemand
 from server.estimation_application import EstimatorOnDemand
 from server.number_application import number_kinds
 from server.population_application import population_kinds
-from server.settings import Settings
+from server.settings import Settings, address
 from storage.audit import PostgresAuditTrail
 from storage.blobs import BlobStore
 from storage.database import Database

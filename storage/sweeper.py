@@ -16,9 +16,10 @@ from server.domain.samples import SampleType
 from storage.blobs import BlobStore
 from storage.database import Database
 from storage.filters import among
+from storage.lambdas import ARCHIVES
 from storage.media import media_folder
 from storage.samples import SHARDS, shard_folder
-from storage.schema import media, samples, tasks
+from storage.schema import lambdas, media, samples, tasks
 from storage.task_files import FILES, PAGES, RESULTS, task_of
 from storage.task_rows import UNFINISHED, numbered
 
@@ -33,11 +34,17 @@ class TaskBlobs(Enum):
     PAGES = PAGES
 
 
-Kind: TypeAlias = SampleType | MediaKind | TaskBlobs
+class LambdaBlobs(Enum):
+    """Archives of lambdas, by the folder that they are in."""
+
+    ARCHIVES = ARCHIVES
+
+
+Kind: TypeAlias = SampleType | MediaKind | TaskBlobs | LambdaBlobs
 FOLDERS: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, shard_folder(kind, shard)) for kind in SampleType for shard in SHARDS),
     *((kind, media_folder(kind, shard)) for kind in MediaKind for shard in SHARDS),
-    *((kind, f"{kind.value}/{shard}") for kind in TaskBlobs for shard in SHARDS),
+    *((kind, f"{kind.value}/{shard}") for kind in (*TaskBlobs, *LambdaBlobs) for shard in SHARDS),
 )
 ROWS: Final = 10_000
 
@@ -135,6 +142,9 @@ class Sweeper:
             return set()
         if isinstance(kind, TaskBlobs):
             rows = await self._database.fetch(select(tasks.c.result_id).where(among(tasks.c.result_id, ids)))
+            return {row[0] for row in rows}
+        if isinstance(kind, LambdaBlobs):
+            rows = await self._database.fetch(select(lambdas.c.archive_id).where(among(lambdas.c.archive_id, ids)))
             return {row[0] for row in rows}
         if isinstance(kind, SampleType):
             column, table_kind = samples.c.sample_id, samples.c.sample_type

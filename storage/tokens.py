@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -30,7 +31,7 @@ class PostgresTokenStore:
     async def add(self, token: Token) -> None:
         """Keep a new token."""
         async with self._database.transaction(made=(token.token_id,)) as connection:
-            await connection.execute(insert(tokens).values(_values(token)))
+            await connection.execute(insert(tokens).values(token_columns(token)))
 
     async def get(self, scope: Scope, token_id: UUID) -> Token | None:
         """One token."""
@@ -51,7 +52,7 @@ class PostgresTokenStore:
 
     async def replace(self, scope: Scope, token: Token) -> bool:
         """Replace a token but for its account and create_time. False where there is none."""
-        values = _values(token)
+        values = token_columns(token)
         for name in ("token_id", "account_id", "create_time"):
             del values[name]
         return await self._changed(update(tokens).where(*_one(scope, token.token_id)).values(values))
@@ -99,22 +100,14 @@ def _one(scope: Scope, token_id: UUID) -> list[ColumnElement[bool]]:
     return [tokens.c.token_id == token_id, *inside(tokens.c.account_id, scope)]
 
 
-def _values(token: Token) -> dict[str, object]:
-    permissions, emit = token.permissions, token.permissions.emit_events
+def token_columns(token: Token) -> dict[str, object]:
+    """The row of a token."""
     return {
         "token_id": token.token_id,
         "account_id": token.account_id,
         "description": token.description,
         "expiration_time": token.expiration_time,
-        "permissions": {
-            "grants": sorted(permissions.grants),
-            "resources": sorted(permissions.resources),
-            "emit_events": {
-                "allowed": emit.allowed,
-                "white_list": sorted(map(str, emit.white_list)),
-                "black_list": sorted(map(str, emit.black_list)),
-            },
-        },
+        "permissions": written(token.permissions),
         "visibility_area": token.visibility_area.value,
         "key_id": token.key_id,
         "revision": token.revision,
@@ -123,10 +116,24 @@ def _values(token: Token) -> dict[str, object]:
     }
 
 
-def _token(row: Row[*tuple[Any, ...]]) -> Token:
-    kept = row.permissions
+def written(permissions: Permissions) -> dict[str, object]:
+    """Permissions as they are kept."""
+    emit = permissions.emit_events
+    return {
+        "grants": sorted(permissions.grants),
+        "resources": sorted(permissions.resources),
+        "emit_events": {
+            "allowed": emit.allowed,
+            "white_list": sorted(map(str, emit.white_list)),
+            "black_list": sorted(map(str, emit.black_list)),
+        },
+    }
+
+
+def read(kept: Mapping[str, Any]) -> Permissions:
+    """Permissions from what is kept of them."""
     emit = kept["emit_events"]
-    permissions = Permissions(
+    return Permissions(
         grants=frozenset((kind, action) for kind, action in kept["grants"]),
         resources=frozenset(kept["resources"]),
         emit_events=EmitEvents(
@@ -135,5 +142,8 @@ def _token(row: Row[*tuple[Any, ...]]) -> Token:
             black_list=frozenset(map(UUID, emit["black_list"])),
         ),
     )
+
+
+def _token(row: Row[*tuple[Any, ...]]) -> Token:
     area = VisibilityArea(row.visibility_area)
-    return Token(**{**row._mapping, "permissions": permissions, "visibility_area": area})
+    return Token(**{**row._mapping, "permissions": read(row.permissions), "visibility_area": area})

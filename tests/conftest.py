@@ -35,7 +35,7 @@ def hangups() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     """The whole service, started once."""
-    with running() as one:
+    with running(lambdas=True) as one:
         yield one
 
 

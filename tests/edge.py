@@ -39,7 +39,7 @@ from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
-from server.settings import Grpc, Rest, Settings
+from server.settings import Grpc, Lambdas, Rest, Settings
 from tests.ports import free_ports
 
 ACCOUNT = UUID("00000000-0000-4000-8000-000000000001")
@@ -56,7 +56,7 @@ def services() -> list[ServiceDescriptor]:
     """Every service of the core."""
     names = (
         *("platform", "accounts", "tokens", "sdk", "iso", "samples", "blobs", "attributes", "faces", "lists"),
-        *("matcher", "liveness", "documents", "handlers", "events", "verifiers"),
+        *("matcher", "liveness", "documents", "handlers", "events", "verifiers", "lambdas"),
     )
     files = [importlib.import_module(f"luna.v6.{name}_pb2").DESCRIPTOR for name in names]
     return [service for file in files for service in file.services_by_name.values()]
@@ -263,13 +263,16 @@ async def envoy(
     key: str | None = KEY,
     images: int = 100,
     sockets: Sequence[int] = (),
+    proxied: str = "",
+    lambdas: Lambdas | None = None,
 ) -> AsyncIterator[Edge]:
-    """A running Envoy in front of servers on some ports."""
+    """A running Envoy in front of servers on some ports, and of the process that `proxied` is the address of."""
     port, grpc_port = free_ports(2)
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
-    settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST))
+    settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST), lambdas=lambdas or Lambdas())
     with tempfile.TemporaryDirectory() as folder:
-        files = render(settings, services(), ports, Path(folder) / "edge", images=images, sockets=sockets, workers=1)
+        place = Path(folder) / "edge"
+        files = render(settings, services(), ports, place, images=images, sockets=sockets, proxied=proxied, workers=1)
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:

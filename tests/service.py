@@ -91,12 +91,20 @@ class Service:
             if self.process is not None and self.process.poll() is not None:
                 break
             try:
-                if requests.get(f"{self.rest}/6/healthcheck", timeout=5).status_code == 200:
+                if all(requests.get(url, timeout=5).status_code == 200 for url in self._healths()):
                     return
             except requests.ConnectionError:
                 pass
             time.sleep(0.1)
         raise AssertionError("the service did not come up:\n" + (self.data / "up.log").read_text())
+
+    def _healths(self) -> list[str]:
+        """What answers 200 once everything runs."""
+        lambdas = f"http://127.0.0.1:{self.environment['LUNA_LAMBDAS__PORT']}/health"
+        return [
+            f"{self.rest}/6/healthcheck",
+            *([lambdas] if self.environment["LUNA_LAMBDAS__ENABLED"] == "true" else []),
+        ]
 
     def stop(self) -> None:
         """Ctrl-C."""
@@ -127,6 +135,7 @@ class Service:
             "server": r"luna\x00serve",
             "engine": r"luna\x00engine",
             "worker": r"luna\x00worker",
+            "lambdas": r"luna\x00lambdas",
             "envoy": r"envoy.*envoy\.yaml",
         }[name]
         return [pid for pid in self._descendants() if re.search(pattern, _command_line(pid))]
@@ -158,11 +167,14 @@ def _parent(process: Path) -> int:
 
 
 @contextmanager
-def running(servers: int = 1, **settings: str) -> Iterator[Service]:
-    """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix."""
+def running(servers: int = 1, *, lambdas: bool = False, **settings: str) -> Iterator[Service]:
+    """A service with a fresh data folder, stopped at the end. Settings are those of LUNA_..., without the prefix.
+
+    Only with `lambdas` it runs them: most tests have none, and need not wait for one more process.
+    """
     default_pack()
     with tempfile.TemporaryDirectory(prefix="luna-test-", ignore_cleanup_errors=True) as folder:
-        rest_port, grpc_port, *ports = free_ports(2 + 2 * servers)
+        rest_port, grpc_port, *ports, lambda_port = free_ports(3 + 2 * servers)
         server_ports, socket_ports = ports[:servers], ports[servers:]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
         environment |= {
@@ -172,6 +184,8 @@ def running(servers: int = 1, **settings: str) -> Iterator[Service]:
             "LUNA_GRPC__PORT": str(grpc_port),
             "LUNA_GRPC__SERVERS": str(servers),
             "LUNA_WEBSOCKET__PORT": str(socket_ports[0]),
+            "LUNA_LAMBDAS__ENABLED": "true" if lambdas else "false",
+            "LUNA_LAMBDAS__PORT": str(lambda_port),
             # all tests together are one address, which may not fail more than ten times this often in a minute
             "LUNA_ACCESS__LOGIN_FAILURES": "10000",
             **{f"LUNA_{name}": value for name, value in settings.items()},

@@ -75,6 +75,14 @@ def worker() -> None:
 
 
 @application.command()
+def lambdas() -> None:
+    """Build and run users' lambdas, and take their calls."""
+    from server.commands.lambdas import run
+
+    run(load_settings())
+
+
+@application.command()
 def demo(
     target: Target = "127.0.0.1:50051",
     login: Login = "",

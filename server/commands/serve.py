@@ -10,12 +10,12 @@ import sys
 import uvloop
 
 from engines.packs.errors import PackError
-from server.application import NotConfigured, application
+from server.application import application
 from server.commands.logs import configure
 from server.errors import EngineFailure
 from server.inference.remote import EngineUnreachable
 from server.metrics import PortTaken
-from server.settings import Settings
+from server.settings import NotConfigured, Settings
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from gateway import edge
 from server.application import SERVICES
 from server.commands import administrator, models
 from server.errors import LunaError
+from server.lambdas.host import HEALTH
 from server.settings import BEHIND, Settings
 from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program, StartFailed, Supervisor, backing
 from storage.embedded import CannotPrepare
@@ -35,6 +36,8 @@ ENGINE_SECONDS = 300
 
 SERVER_SECONDS = 90
 """A start takes seconds, and up to `server.inference.remote.START_SECONDS` more where an engine has to come up."""
+
+LAMBDA_SECONDS = 60
 
 _SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
 
@@ -78,6 +81,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         "LUNA_ACCESS__ADMIN_LOGIN": login,
         "LUNA_ACCESS__ADMIN_PASSWORD": password,
         "LUNA_REST__KEY": key.get_secret_value(),
+        **_lambda_secret(settings),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -120,6 +124,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         )
         for number, port in enumerate(ports, 1)
     ]
+    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if _runs_lambdas(settings) else ()
     worker = Program(
         name="worker",
         argv=(luna, "worker"),
@@ -128,7 +133,13 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         depends_on=(servers[0].name,),
     )
     files = edge.render(
-        settings, SERVICES.values(), ports, settings.data / "envoy", images=_places(settings), sockets=sockets
+        settings,
+        SERVICES.values(),
+        ports,
+        settings.data / "envoy",
+        images=_places(settings),
+        sockets=sockets,
+        proxied=settings.lambdas.reached_at if settings.lambdas.enabled else "",
     )
     envoy = Program(
         name="envoy",
@@ -137,7 +148,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         ready=partial(_rest_answers, settings),
         stop_seconds=5,
     )
-    return Plan((*behind.programs, *engines, *servers, worker, envoy), login, password)
+    return Plan((*behind.programs, *engines, *servers, *lambdas, worker, envoy), login, password)
 
 
 def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Program:
@@ -152,6 +163,33 @@ def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Pr
         start_seconds=ENGINE_SECONDS,
         stop_seconds=settings.grpc.drain_seconds + 5,
     )
+
+
+def _runs_lambdas(settings: Settings) -> bool:
+    return settings.lambdas.enabled and not settings.lambdas.address
+
+
+def _lambdas(settings: Settings, luna: str, environment: Mapping[str, str], needs: tuple[str, ...]) -> Program:
+    """The process that runs users' lambdas. What they call are the servers, by way of Envoy."""
+    host, port = settings.lambdas.host, settings.lambdas.port
+    return Program(
+        name="lambdas",
+        argv=(luna, "lambdas"),
+        env={**environment, **_metrics(settings, settings.grpc.servers + 1)},
+        before=partial(_free, host, port, "LUNA_LAMBDAS__PORT"),
+        ready=partial(_takes_lambdas, settings),
+        start_seconds=LAMBDA_SECONDS,
+        stop_seconds=settings.grpc.drain_seconds + 10,
+        depends_on=needs,
+    )
+
+
+def _lambda_secret(settings: Settings) -> dict[str, str]:
+    """What servers and that process know each other by; nothing where another machine runs it, whose secret is set."""
+    secret = settings.lambdas.secret
+    if secret is not None:
+        return {"LUNA_LAMBDAS__SECRET": secret.get_secret_value()}
+    return {"LUNA_LAMBDAS__SECRET": secrets.token_urlsafe(32)} if _runs_lambdas(settings) else {}
 
 
 def _sharing(settings: Settings) -> dict[str, str]:
@@ -259,18 +297,27 @@ async def _serving(host: str, port: int) -> bool:
 
 async def _rest_answers(settings: Settings) -> bool:
     """True once Envoy answers, whatever it says."""
-    return await _status(settings) is not None
+    return await _status(_healthcheck(settings)) is not None
+
+
+async def _takes_lambdas(settings: Settings) -> bool:
+    """True once the process of lambdas takes calls."""
+    return await _status(f"http://{settings.lambdas.reached_at}{HEALTH}") == httpx.codes.OK
 
 
 async def _until_healthy(settings: Settings) -> None:
-    while await _status(settings) != httpx.codes.OK:  # noqa: ASYNC110 - what is waited for is another process
+    while await _status(_healthcheck(settings)) != httpx.codes.OK:  # noqa: ASYNC110 - what is waited for is another process
         await asyncio.sleep(0.1)
 
 
-async def _status(settings: Settings) -> int | None:
+def _healthcheck(settings: Settings) -> str:
+    return f"http://{settings.rest.host}:{settings.rest.port}/6/healthcheck"
+
+
+async def _status(url: str) -> int | None:
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            answer = await client.get(f"http://{settings.rest.host}:{settings.rest.port}/6/healthcheck")
+            answer = await client.get(url)
     except httpx.HTTPError:
         return None
     return answer.status_code

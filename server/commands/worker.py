@@ -11,12 +11,11 @@ from datetime import timedelta
 
 import uvloop
 
-from server.application import NotConfigured, address
 from server.commands.logs import configure
 from server.commands.scratch import own_folder
 from server.domain.tokens import TokenRegistry
 from server.errors import LunaError
-from server.settings import Settings
+from server.settings import NotConfigured, Settings, address
 from server.task_application import MakeKinds, kinds, task_worker
 from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore

@@ -10,7 +10,7 @@ from uuid import UUID
 from server.domain.handlers import Handler, HandlerType
 from server.domain.policies import Policies
 from server.domain.task_contents import DiskSource, Estimation, S3Source, SambaSource, Source, ZipSource
-from server.errors import BadBody, HandlerNotFound, LambdaOff, MissingField
+from server.errors import BadBody, HandlerNotFound, MissingField
 
 PATH = "content"
 """Where a content stands in the request that creates a task."""
@@ -61,9 +61,9 @@ def policies_of(content: Estimation, handler: Handler | None, path: str = PATH) 
 
     Raises:
         HandlerNotFound: the handler that it names is not there.
-        LambdaOff: the handler is a lambda.
         MissingField: it names neither handler nor policies.
-        BadBody: policies are given for a static handler, or not given for a dynamic one.
+        BadBody: policies are given for a static handler, or not given for a dynamic one; or the handler is a lambda,
+            which makes what it likes of requests, so that no task can know what it has made.
     """
     if content.handler_id is None:
         if content.policies is None:
@@ -72,7 +72,8 @@ def policies_of(content: Estimation, handler: Handler | None, path: str = PATH) 
     if handler is None:
         raise HandlerNotFound(handler_id=content.handler_id)
     if handler.handler_type is HandlerType.LAMBDA:
-        raise LambdaOff
+        message = "a task works by policies, which a handler of type 2 has not"
+        raise BadBody(field=f"{path}.handler.handler_id", message=message)
     if handler.policies is not None:
         if content.policies is not None:
             raise BadBody(field=f"{path}.handler.policies", message="only dynamic handlers take policies")

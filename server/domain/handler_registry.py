@@ -10,9 +10,10 @@ from server.domain.access import Principal
 from server.domain.faces import ListFilter, ListStore, Page
 from server.domain.handlers import Handler, HandlerStore, HandlerType
 from server.domain.ids import uuid7
+from server.domain.lambdas import LambdaStore, LambdaType
 from server.domain.policies import Policies
 from server.domain.policy_rules import check, lists_of
-from server.errors import BadBody, HandlerNotFound, LambdaOff, ListsNotFound, MissingField
+from server.errors import BadBody, HandlerNotFound, LambdaNotFound, LambdaOff, ListsNotFound, MissingField
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,18 @@ class HandlerWish:
 
 
 class HandlerRegistry:
-    """Creates, replaces and checks handlers."""
+    """Creates, replaces and checks handlers.
 
-    def __init__(self, handlers: HandlerStore, lists: ListStore) -> None:
+    Args:
+        handlers: where they are kept.
+        lists: where the lists are that policies name.
+        lambdas: where the lambdas are that stand in for handlers; None where lambdas are off.
+    """
+
+    def __init__(self, handlers: HandlerStore, lists: ListStore, lambdas: LambdaStore | None = None) -> None:
         self._handlers = handlers
         self._lists = lists
+        self._lambdas = lambdas
 
     async def create(self, principal: Principal, wish: HandlerWish) -> Handler:
         """Keep a new handler of the caller's account.
@@ -53,7 +61,8 @@ class HandlerRegistry:
         Raises:
             BadBody, MissingField: the kind and what comes with it do not fit, or the policies contradict themselves.
             ListsNotFound: a list that the policies name is not there.
-            LambdaOff: the kind is not served.
+            LambdaOff: a lambda is to stand in for it, and lambdas are off.
+            LambdaNotFound: that lambda is not there.
         """
         now = datetime.now(UTC)
         new = await self._handler(principal, wish, uuid7(), now)
@@ -65,7 +74,7 @@ class HandlerRegistry:
 
         Raises:
             HandlerNotFound: there is none.
-            BadBody, MissingField, ListsNotFound, LambdaOff: as for `create`.
+            BadBody, MissingField, ListsNotFound, LambdaOff, LambdaNotFound: as for `create`.
         """
         handler = await self._handler(principal, wish, handler_id, datetime.now(UTC))
         version = await self._handlers.replace(principal.writes, handler)
@@ -93,6 +102,8 @@ class HandlerRegistry:
         _check_kind(wish)
         if wish.policies is not None:
             await self.check(principal, wish.policies)
+        if wish.lambda_id is not None:
+            await self._check_lambda(principal, wish.lambda_id)
         return Handler(
             handler_id=handler_id,
             account_id=principal.account_id,
@@ -104,11 +115,23 @@ class HandlerRegistry:
             last_update_time=now,
         )
 
+    async def _check_lambda(self, principal: Principal, lambda_id: UUID) -> None:
+        if self._lambdas is None:
+            raise LambdaOff
+        found = await self._lambdas.get(principal.writes, lambda_id)
+        if found is None:
+            raise LambdaNotFound(lambda_id=lambda_id)
+        if found.lambda_type is not LambdaType.HANDLERS:
+            raise BadBody(field="lambda_id", message="the lambda is not of type 'handlers'")
+
 
 def _check_kind(wish: HandlerWish) -> None:
     if wish.kind is HandlerType.LAMBDA:
-        # the one place that keeps lambda handlers out: the lambda part is not served yet
-        raise LambdaOff
+        if wish.lambda_id is None:
+            raise MissingField(field="lambda_id")
+        if wish.policies is not None:
+            raise BadBody(field="policies", message="a handler of type 2 has none: its lambda decides")
+        return
     if wish.lambda_id is not None:
         raise BadBody(field="lambda_id", message="only a handler of type 2 has a lambda")
     if wish.kind is HandlerType.STATIC and wish.policies is None:

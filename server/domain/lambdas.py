@@ -6,7 +6,7 @@ they say, and reports how far it is. So nothing is lost where a runner ends at a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,8 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.faces import Page
 from server.domain.http_calls import HttpCall, HttpReply
+from server.domain.permissions import Permissions
+from server.domain.tokens import Token
 
 MAIN_FILE = "lambda_main.py"
 """The file of an archive that has the function `main`."""
@@ -120,8 +122,8 @@ class LambdaChange:
 class LambdaStore(Protocol):
     """Where lambdas are kept. Nothing outside the given scope is seen or changed."""
 
-    async def create(self, new: Lambda, archive: bytes, most: int) -> None:
-        """Keep a new lambda: its archive, then its row.
+    async def create(self, new: Lambda, token: Token, archive: bytes, most: int) -> None:
+        """Keep a new lambda: its archive, then its row and that of its token together.
 
         Raises:
             LambdaNameTaken: the account has one of that name.
@@ -137,8 +139,12 @@ class LambdaStore(Protocol):
         """A page of lambdas, newest first; ties go by id."""
         ...
 
-    async def replace(self, scope: Scope, wanted: Lambda, archive: bytes) -> int | None:
+    async def replace(
+        self, scope: Scope, wanted: Lambda, archive: bytes, within: Permissions | None = None
+    ) -> int | None:
         """Replace a lambda but for its id, account, token and time of creation. Its new version; None: there is none.
+
+        Where `within` is given, the token is cut down to it at once: it may do no more than who brought the code.
 
         Raises:
             LambdaNameTaken: the account has another one of that name.
@@ -165,8 +171,24 @@ class LambdaStore(Protocol):
         """Whether the archive of a lambda is there."""
         ...
 
-    async def states(self, lambda_ids: tuple[UUID, ...]) -> Mapping[UUID, LambdaState]:
-        """What was last reported of some lambdas. Who asks has found them inside of a scope."""
+    async def state(self, lambda_id: UUID) -> LambdaState | None:
+        """What was last reported of a lambda. Who asks has found it inside of a scope."""
+        ...
+
+    async def states(self, lambda_ids: Sequence[UUID]) -> Mapping[UUID, LambdaState]:
+        """What was last reported of some lambdas, without the long texts: logs and documentation are empty."""
+        ...
+
+
+class ArchiveChecks(Protocol):
+    """What looks at archives of lambdas, without running anything of them."""
+
+    async def problems(self, archive: bytes) -> list[str]:
+        """What is wrong with an archive, a sentence each; none where it is valid.
+
+        Raises:
+            Busy: too many archives are looked at.
+        """
         ...
 
 
@@ -187,6 +209,10 @@ class WantedLambdas(Protocol):
 
     async def report(self, lambda_id: UUID, state: LambdaState) -> None:
         """Keep how far a lambda is. One of an older version than the last report, or of no lambda, is left out."""
+        ...
+
+    async def close(self) -> None:
+        """Stop waiting for changes."""
         ...
 
     async def changed(self, seconds: float) -> None:

@@ -49,6 +49,20 @@ class EmitEvents:
             return self.allowed and within
         return self.allowed and not self.white_list and self.black_list <= other.black_list
 
+    def within(self, other: EmitEvents) -> EmitEvents:
+        """What is left of these inside of others: each handler that both permit, and no further one."""
+        if not (self.allowed and other.allowed):
+            return EmitEvents()
+        if not self.white_list and not other.white_list:
+            return EmitEvents(allowed=True, black_list=self.black_list | other.black_list)
+        both = (
+            self.white_list & other.white_list
+            if self.white_list and other.white_list
+            else self.white_list | other.white_list
+        )
+        left = both - self.black_list - other.black_list
+        return EmitEvents(allowed=bool(left), white_list=left)
+
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
@@ -69,3 +83,9 @@ class Permissions:
         if not self.emit_events.covers(other.emit_events):
             return "emit_events"
         return None
+
+    def within(self, other: Permissions) -> Permissions:
+        """What is left of these inside of others."""
+        return Permissions(
+            self.grants & other.grants, self.resources & other.resources, self.emit_events.within(other.emit_events)
+        )

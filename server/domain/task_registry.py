@@ -65,7 +65,7 @@ class TaskRegistry:
 
         Raises:
             BadBody: its parts do not fit together, or there is no such list; the error names the field.
-            ListsNotFound, HandlerNotFound, LambdaOff, TaskNotFound, TaskNotReportable, NoClusters: what else it names,
+            ListsNotFound, HandlerNotFound, TaskNotFound, TaskNotReportable, NoClusters: what else it names,
                 policies included, is not there, or not as it would have to be.
         """
         match content:

@@ -136,21 +136,17 @@ class TokenRegistry:
             PermissionExceeded: the caller is a token that may less.
         """
         key = await self._signing_key()
-        now = datetime.now(UTC)
-        token = Token(
-            token_id=uuid7(),
-            account_id=principal.account_id,
-            description=wish.description,
-            expiration_time=wish.expiration_time,
-            permissions=wish.permissions,
-            visibility_area=_area(principal, wish),
-            key_id=key.key_id,
-            revision=uuid4(),
-            create_time=now,
-            last_update_time=now,
-        )
+        token = _new_token(principal, wish, key)
         await self._store.add(token)
         return token, _sign(token, key)
+
+    async def prepare(self, principal: Principal, wish: TokenWish) -> Token:
+        """A token that is not kept yet: for whoever keeps it together with what it is for.
+
+        Raises:
+            VisibilityNotAllowed, PermissionExceeded: as for `create`.
+        """
+        return _new_token(principal, wish, await self._signing_key())
 
     async def replace(self, principal: Principal, token_id: UUID, wish: TokenWish) -> tuple[Token, str]:
         """Replace a token; its old JWTs end.
@@ -199,6 +195,11 @@ class TokenRegistry:
             if too_wide or principal.token.permissions.missing_of(token.permissions) is not None:
                 return None
         return _sign(token, await self._key(token.key_id))
+
+    async def jwt_of(self, token_id: UUID) -> str | None:
+        """The JWT of a token, for what runs on behalf of it; None where there is none (any more)."""
+        token = await self._store.get(Scope(None), token_id)
+        return None if token is None else _sign(token, await self._key(token.key_id))
 
     async def recognise(self, text: str) -> tuple[Token, Account]:
         """The token that a JWT proves, and its account.
@@ -282,6 +283,22 @@ def _sign(token: Token, key: SigningKey) -> str:
         "revision": str(token.revision),
     }
     return jwt.encode(claims, key.secret, ALGORITHM, headers={"kid": str(key.key_id)})
+
+
+def _new_token(principal: Principal, wish: TokenWish, key: SigningKey) -> Token:
+    now = datetime.now(UTC)
+    return Token(
+        token_id=uuid7(),
+        account_id=principal.account_id,
+        description=wish.description,
+        expiration_time=wish.expiration_time,
+        permissions=wish.permissions,
+        visibility_area=_area(principal, wish),
+        key_id=key.key_id,
+        revision=uuid4(),
+        create_time=now,
+        last_update_time=now,
+    )
 
 
 def _area(principal: Principal, wish: TokenWish) -> VisibilityArea:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.errors.families import Conflict, InvalidInput, NotFound, Unavailable
 from server.errors.parts import FunctionOff
-from server.errors.tree import GrpcCode, LunaError
+from server.errors.tree import LunaError
 
 
 class LambdaNotFound(NotFound):
@@ -43,7 +43,6 @@ class LambdaArchiveGone(LunaError):
     code = 42012
     desc = "Object not found"
     status = 410
-    grpc = GrpcCode.FAILED_PRECONDITION
 
 
 class LambdaNotRunning(Unavailable):

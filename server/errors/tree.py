@@ -39,6 +39,7 @@ GRPC_OF_HTTP: Final[Mapping[int, GrpcCode]] = MappingProxyType(
         405: GrpcCode.UNIMPLEMENTED,
         406: GrpcCode.INVALID_ARGUMENT,
         409: GrpcCode.ALREADY_EXISTS,
+        410: GrpcCode.FAILED_PRECONDITION,
         413: GrpcCode.RESOURCE_EXHAUSTED,
         422: GrpcCode.FAILED_PRECONDITION,
         429: GrpcCode.RESOURCE_EXHAUSTED,

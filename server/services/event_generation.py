@@ -12,7 +12,7 @@ from server.domain.handler_registry import HandlerRegistry
 from server.domain.handlers import Handler, HandlerStore, HandlerType
 from server.domain.liveness import LivenessThresholds
 from server.domain.policies import Policies
-from server.errors import BadBody, HandlerNotFound, LambdaOff
+from server.errors import BadBody, Diverted, HandlerNotFound
 from server.rpc.calls import current
 from server.services.event_answers import EventAnswer
 from server.services.event_sources import TYPES, data_from, source_data_from, sources_from, stream_sources_from
@@ -61,7 +61,7 @@ class EventGeneration:
         if handler is None:
             raise HandlerNotFound(handler_id=handler_id)
         if handler.handler_type is HandlerType.LAMBDA:
-            raise LambdaOff
+            raise Diverted(handler_id=handler_id)
         return handler
 
     async def _policies(self, handler: Handler, request: pb.GenerateEventsRequest) -> Policies:

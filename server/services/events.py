@@ -13,10 +13,11 @@ from server.domain.events import Batch, EventOrder, EventStore
 from server.domain.faces import Page
 from server.domain.generation.keeping import Keeping
 from server.domain.handlers import HandlerStore, HandlerType
-from server.errors import EventNotFound, EventsOff, HandlerNotFound, LambdaOff, OnlyDynamicHandlers
+from server.errors import EventNotFound, EventsOff, HandlerNotFound, OnlyDynamicHandlers
 from server.rpc.calls import current
 from server.services.event_filters import conditions_at, in_query
 from server.services.event_generation import EventGeneration
+from server.services.handler_lambdas import HandlerLambdas
 from server.services.messages import optional_uuid
 from server.services.raw_events import new_event
 from server.services.statistics import query_from, row
@@ -33,6 +34,7 @@ class EventsService(events_pb2_grpc.EventsServicer):
         store: where they are kept.
         keeping: keeps those that the caller made.
         handlers: where handlers are.
+        lambdas: calls what stands in for handlers.
         enabled: events can be read, and those that the caller made are kept.
     """
 
@@ -42,6 +44,7 @@ class EventsService(events_pb2_grpc.EventsServicer):
         store: EventStore,
         keeping: Keeping,
         handlers: HandlerStore,
+        lambdas: HandlerLambdas,
         *,
         enabled: bool = True,
     ) -> None:
@@ -49,6 +52,7 @@ class EventsService(events_pb2_grpc.EventsServicer):
         self._store = store
         self._keeping = keeping
         self._handlers = handlers
+        self._lambdas = lambdas
         self._enabled = enabled
 
     async def GenerateEvents(self, request: pb.GenerateEventsRequest, context: object) -> pb.GenerateEventsResponse:
@@ -69,8 +73,8 @@ class EventsService(events_pb2_grpc.EventsServicer):
         handler = await self._handlers.get(current().principal.writes, handler_id)
         if handler is None:
             raise HandlerNotFound(handler_id=handler_id)
-        if handler.handler_type is HandlerType.LAMBDA:
-            raise LambdaOff
+        if handler.lambda_id is not None:
+            return pb.CallHandlerLambdaResponse(answer=await self._lambdas.answer(handler.lambda_id, request.request))
         return pb.CallHandlerLambdaResponse()
 
     async def SaveEvent(self, request: pb.SaveEventRequest, context: object) -> pb.SaveEventResponse:

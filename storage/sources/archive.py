@@ -1,7 +1,6 @@
 """ZIP archives: read where they are, entry by entry, and never unpacked to a disk.
 
-Archives come from strangers. So their directory must fit its entries (overlapping ones are how a few kilobytes become
-terabytes), only methods are read whose output can be bounded, and nothing counts for more bytes than it declared.
+Archives come from strangers (`server.domain.zip_entries`), and nothing counts for more bytes than it declared.
 """
 
 from __future__ import annotations
@@ -9,26 +8,20 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-import stat
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import pyzipper
 
 from server.domain.task_contents import ZipSource
+from server.domain.zip_entries import CHUNK, EntriesOverlap, check_places, problem_of
 from server.errors import InvalidInput
 from storage.sources.listing import Limits, Listing, too_large, unreadable
 
-_CHUNK: Final = 1 << 20
-_HEADER: Final = 30
-"""Bytes of a local header without its name (APPNOTE 4.3.7)."""
 _AES: Final = 99
-_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-"""bzip2 and LZMA give their output at once, however much it is, and pictures do not need them."""
-_ENCRYPTED: Final = 0x1
 _NESTED: Final = re.compile(r"(?i)\.(zip|7z|rar|tar|t?gz|t?bz2?|t?xz|zst|jar|cab|iso)$")
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -80,7 +73,9 @@ class Archive:
             archive = zipfile.ZipFile(file)
             if any(entry.compress_type == _AES for entry in archive.infolist()):
                 archive = pyzipper.AESZipFile(file)
-            _check_places(archive.infolist(), archive.start_dir)
+            check_places(archive.infolist(), archive.start_dir)
+        except EntriesOverlap as error:
+            raise _unusable(str(error)) from None
         except _BROKEN as error:
             raise _unusable(f"it is broken: {type(error).__name__}") from None
         return cls(archive)
@@ -139,7 +134,7 @@ class ArchiveFiles:
         data = bytearray()
         try:
             with self._archive.archive.open(entry, pwd=self._password or None) as stream:
-                while chunk := stream.read(_CHUNK):
+                while chunk := stream.read(CHUNK):
                     self._check()
                     data += chunk
                     if len(data) > self._limits.file_bytes:
@@ -154,38 +149,13 @@ class ArchiveFiles:
 
     def _problem(self, entry: zipfile.ZipInfo) -> str | None:
         """Why an entry is not read; None where it is."""
-        name = entry.filename
-        if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
-            return "its name leads out of the archive"
-        mode = entry.external_attr >> 16
-        if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-            return "it is a link or no regular file"
-        if entry.flag_bits & _ENCRYPTED and not self._password:
-            return "it is encrypted, and no password is given"
-        if entry.compress_type not in _METHODS:
-            return f"compression method {entry.compress_type} is not supported"
-        if entry.file_size > _CHUNK and entry.file_size > self._sizes.ratio * entry.compress_size:
-            return f"it would become more than {self._sizes.ratio:g} times as large"
-        return None
+        return problem_of(entry, self._sizes.ratio, password=bool(self._password))
 
 
 def _is_file(entry: zipfile.ZipInfo) -> bool:
     if entry.is_dir() or entry.filename.startswith("__MACOSX/") or entry.filename.endswith("/.DS_Store"):
         return False
     return _NESTED.search(entry.filename) is None
-
-
-def _check_places(entries: Iterable[zipfile.ZipInfo], end: int) -> None:
-    """See that no entry lies in another one, or in the directory.
-
-    Raises:
-        InvalidInput: one does.
-    """
-    places = sorted((entry.header_offset, entry.compress_size) for entry in entries)
-    ends = [offset for offset, _ in places[1:]] + [end]
-    for (offset, size), following in zip(places, ends, strict=False):
-        if offset < 0 or offset + _HEADER + size > following:
-            raise _unusable("its entries overlap")
 
 
 def _unusable(message: str) -> InvalidInput:

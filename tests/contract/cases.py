@@ -20,6 +20,7 @@ from luna.v6 import samples_pb2 as samples
 from luna.v6 import sdk_pb2 as sdk
 from luna.v6 import tokens_pb2 as tokens
 
+from tests.contract.lambda_cases import LAMBDAS
 from tests.contract.recipes import FRESH, Made, Recipe, body_of, new, path_of, query_of
 from tests.contract.rest import Answer, Call
 from tests.contract.spoken import into
@@ -456,5 +457,6 @@ RECIPES: Mapping[str, Recipe] = {
     **EVENTS,
     **VERIFIERS,
     **TASKS,
+    **LAMBDAS,
 }
 """A recipe for every operation, by its id in the contract."""

@@ -31,6 +31,8 @@ Need = tuple[str, str]
 Grants = frozenset[Need]
 EMIT: Need = ("emit_events", "allowed")
 """That a token may make events."""
+DIVERSIONS = frozenset({"Events/CallHandlerLambda"})
+"""Methods that have no path of their own: what they ask of a token is asked by the methods that ask them."""
 OWN_ONLY = frozenset({"Verifiers/VerifyRaw"})
 """Methods that change nothing, and yet work by what is the caller's own alone."""
 
@@ -186,8 +188,9 @@ VARIANTS: Mapping[tuple[str, str], Recipe] = {
 
 
 def methods() -> Mapping[str, MethodDescriptor]:
-    """Every method that is served and is no stream, by its name: "Faces/GetFace"."""
-    return {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in unary(service)}
+    """Every method that has a path, by its name: "Faces/GetFace"."""
+    found = {f"{name}/{one.name}": one for name, service in SERVICES.items() for one in unary(service)}
+    return {rpc: one for rpc, one in found.items() if rpc not in DIVERSIONS}
 
 
 def addresses(method: MethodDescriptor) -> Iterator[tuple[str, str]]:

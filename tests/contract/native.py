@@ -162,7 +162,7 @@ def _of_objects(rest: Mapping[str, object], native: dict[str, object], path: str
     found: list[str] = []
     left = dict(native)
     for name, value in rest.items():
-        if name == "origin":
+        if name == "origin" and name not in native:
             continue
         union = name in {"filters", "candidates"} and isinstance(value, dict) and "origin" in value
         key = str(cast("Mapping[str, object]", value)["origin"]) if union else _native_name(name, native)

@@ -10,7 +10,9 @@ from tests.contract.schema import Schema
 
 NOT_SERVED: Mapping[str, str] = {
     "ws_handshake": "it is the WebSocket of a stream",
-    **dict.fromkeys(("lambda [beta]", "lambda proxy [beta]"), "lambdas come with their own service"),
+    **dict.fromkeys(
+        ("proxy_post_to_lambda", "proxy_options_to_lambda"), "another process answers, whatever the lambda says"
+    ),
 }
 """Operations, or tags of them, that are not served, and why."""
 LACKING = {"predict_liveness": 11054}

@@ -94,6 +94,8 @@ def _values(world: World) -> Mapping[str, str]:
         "handler_type": "0",
         "is_dynamic": "0",
         "liveness_states": "1",
+        "lambda_type": "standalone",
+        "tail_lines": "5",
     }
 
 

@@ -25,7 +25,7 @@ NAMED = [one for one in CONTRACT if "account_id" in one.auth]
 @pytest.fixture(scope="module")
 def opened(photos: Path) -> Iterator[World]:
     """A service where the header names the account."""
-    with running(ACCESS__ACCOUNT_HEADER="true", ENGINE__LANDMARKS68="true") as service:
+    with running(lambdas=True, ACCESS__ACCOUNT_HEADER="true", ENGINE__LANDMARKS68="true") as service:
         rest = Rest(service)
         yield World(service, rest, Pictures.of(photos))
         rest.close()

@@ -51,7 +51,7 @@ class Workflows:
             status=status,
             content_type=content_type,
             location="Location" in headers,
-            content="variants" in success,
+            content="variants" in success or content_type.startswith("as asked"),
             response=self._response(one.get("response_body")),
             failures=(*self._auth, *self._query, *_failures(cast("list[Notation]", one.get("errors", [])))),
         )

@@ -24,6 +24,8 @@ from storage.embedded import EmbeddedPostgres
 from tests.contract.operations import Operation
 from tests.contract.rest import JSON, Answer, Rest
 from tests.contract.schema import TIME, UUID
+from tests.lambda_archives import archive, until
+from tests.lambda_archives import create as create_lambda
 from tests.service import Account, Service
 
 OWN_VERSION = 1001
@@ -35,6 +37,9 @@ EVENT = "5a3f1f0e-6c1b-4a54-8f43-0a4f5d1f6f10"
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 PDF = b"%PDF-1.7 \x00\xff any bytes"
 """Content of an object; nobody looks into it."""
+MAIN = "async def main(request):\n    return {}\n"
+LAMBDA = archive(MAIN, {"requirements.txt": "# nothing\n"})
+"""An archive of a lambda."""
 ONE = "the one of its kind"
 """Description of the handler and the verifier that calls only read."""
 KNOWN = "one-of-its-kind"
@@ -232,6 +237,37 @@ class World:
     def schedule_id(self) -> str:
         """A schedule that makes nothing for long."""
         return self.new_schedule()
+
+    @cached_property
+    def lambda_id(self) -> str:
+        """A lambda that is built and runs."""
+        lambda_id = self.new_lambda()
+        until(self.service, self.owner, lambda_id, "running")
+        return lambda_id
+
+    @cached_property
+    def lambdas_before(self) -> str:
+        """A time before which the owner has one lambda."""
+        return self._just_after(f"/6/lambdas/{self.lambda_id}")
+
+    @cached_property
+    def changed_lambda_id(self) -> str:
+        """A lambda that calls change again and again."""
+        _ = self.lambdas_before
+        return self.new_lambda()
+
+    def new_lambda(self, account: Account | None = None) -> str:
+        """A fresh lambda."""
+        return create_lambda(self.service, account or self.owner, MAIN)
+
+    def clear_lambdas(self) -> None:
+        """Delete the lambdas that calls have created, whose names are ids: each would be a process."""
+        kept = {self.lambda_id, self.changed_lambda_id}
+        found = self.get("/6/lambdas?page_size=100").members["lambdas"]
+        assert isinstance(found, list)
+        for one in found:
+            if one["lambda_id"] not in kept and UUID.fullmatch(one["lambda_name"]):
+                self.rest.send("DELETE", f"/6/lambdas/{one['lambda_id']}", account=self.owner)
 
     def new_task(self, account: Account | None = None, *, going: bool = False) -> str:
         """A fresh task that is done; one that goes on for ever where that is wanted."""

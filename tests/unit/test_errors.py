@@ -29,7 +29,11 @@ EXCEPTIONS = {
 
 ELSEWHERE = {
     11058: {"desc": "Object not found", "http_status": 404},
-    **{code: {"desc": "Bad/incomplete input data", "http_status": 400} for code in (28010, 28015, 28016, 28022)},
+    **{code: {"desc": "Bad/incomplete input data", "http_status": 400} for code in (28010, 28015, 28016, 28022, 42005)},
+    42001: {"desc": "Object not found", "http_status": 404},
+    42003: {"desc": "Unique constraint error", "http_status": 409},
+    **{code: {"desc": "Internal server error", "http_status": 500} for code in (42004, 42006)},
+    42012: {"desc": "Object not found", "http_status": 410},
 }
 """Codes that the catalogue lacks and the workflows name, with the desc and the status of their like."""
 
@@ -45,7 +49,7 @@ OFF = {
     "SenderOff",
     "LivenessOff",
     "ImageStoreOff",
-} | {"HandlersOff", "LambdaOff", "MatcherOff", "RemoteSdkOff", "AccountsOff"}
+} | {"HandlersOff", "LambdaOff", "MatcherOff", "RemoteSdkOff", "AccountsOff", "NoIsolation"}
 """Errors of parts that are switched off or not installed."""
 
 HTTP_OF_GRPC = {
@@ -55,7 +59,7 @@ HTTP_OF_GRPC = {
     GrpcCode.ALREADY_EXISTS: {409},
     GrpcCode.PERMISSION_DENIED: {403},
     GrpcCode.RESOURCE_EXHAUSTED: {413, 429},
-    GrpcCode.FAILED_PRECONDITION: {403, 422},
+    GrpcCode.FAILED_PRECONDITION: {403, 410, 422},
     GrpcCode.UNIMPLEMENTED: {405},
     GrpcCode.INTERNAL: {500},
     GrpcCode.UNAVAILABLE: {502},

@@ -94,6 +94,9 @@ def test_every_rpc_has_a_request_of_its_own_and_one_of_the_api_a_path_and_an_acc
     protos: tuple[FileDescriptorProto, ...],
 ) -> None:
     seen = set()
+    rests = [method.options for file in protos for service in file.service for method in service.method]
+    # what another method asks in its stead has that one's path
+    diversions = {options.Extensions[options_pb2.rest].diversion for options in rests}
     for file in protos:
         for service in file.service:
             for method in service.method:
@@ -104,8 +107,8 @@ def test_every_rpc_has_a_request_of_its_own_and_one_of_the_api_a_path_and_an_acc
                 # Luna's own processes speak by what is in no REST form and knows no accounts
                 of_api = file.package == "luna.v6"
                 assert method.options.HasExtension(options_pb2.access) is of_api, name
-                # a stream is no REST call: what there is of it in REST is a WebSocket
-                in_rest = of_api and not method.server_streaming
+                # a stream is no REST call: what there is of it in REST is a WebSocket, or another process answers
+                in_rest = of_api and not method.server_streaming and f"{file.package}.{name}" not in diversions
                 assert method.options.HasExtension(annotations_pb2.http) is in_rest, name
 
 

@@ -201,7 +201,7 @@ class LambdaBaseImage(_message.Message):
     origin: _builtins.str
     """What it is."""
     tag: _builtins.str
-    """Its version."""
+    """Its version; empty before the first build."""
     def __init__(
         self,
         *,
@@ -263,7 +263,7 @@ class Lambda(_message.Message):
 
     @_builtins.property
     def base_image(self) -> Global___LambdaBaseImage:
-        """What its present build stands upon; empty before the first one."""
+        """What its present build stands upon."""
 
     def __init__(
         self,

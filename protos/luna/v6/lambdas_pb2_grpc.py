@@ -118,7 +118,8 @@ class LambdasServicer:
     """
 
     def CreateLambda(self, request, context):
-        """Create a lambda. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS.
+        """Create a lambda. It acts for the account with a token of its own, which may do with the account's data what the caller
+        may, and nothing with tokens and lambdas. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,7 +140,8 @@ class LambdasServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceLambda(self, request, context):
-        """Replace a lambda as a whole, and build it anew. Errors: as for CreateLambda, LAMBDA_NOT_FOUND.
+        """Replace a lambda as a whole, and build it anew. What it may do is cut down to what the caller may; it never becomes
+        more. Errors: as for CreateLambda, LAMBDA_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,7 +208,7 @@ class LambdasServicer:
     def GetLambdaDocs(self, request, context):
         """The OpenAPI description of a lambda: its own file openapi.yaml, or one made from its main function. The header
         (metadata) Accept tells whether it is application/x-yaml or a page, text/html.
-        Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, NOT_ACCEPTABLE.
+        Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING (it has not been built yet), NOT_ACCEPTABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

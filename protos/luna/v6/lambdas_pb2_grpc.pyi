@@ -38,13 +38,17 @@ class LambdasStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LambdasAsyncStub: ...
     CreateLambda: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.CreateLambdaRequest, _lambdas_pb2.CreateLambdaResponse]
-    """Create a lambda. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS."""
+    """Create a lambda. It acts for the account with a token of its own, which may do with the account's data what the caller
+    may, and nothing with tokens and lambdas. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS.
+    """
     ListLambdas: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.ListLambdasRequest, _lambdas_pb2.ListLambdasResponse]
     """A page of lambdas, newest first. Errors: LAMBDA_OFF."""
     ValidateLambda: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.ValidateLambdaRequest, _lambdas_pb2.ValidateLambdaResponse]
     """Say what is wrong with an archive and its parameters; nothing is stored or run. Errors: LAMBDA_OFF."""
     ReplaceLambda: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.ReplaceLambdaRequest, _lambdas_pb2.ReplaceLambdaResponse]
-    """Replace a lambda as a whole, and build it anew. Errors: as for CreateLambda, LAMBDA_NOT_FOUND."""
+    """Replace a lambda as a whole, and build it anew. What it may do is cut down to what the caller may; it never becomes
+    more. Errors: as for CreateLambda, LAMBDA_NOT_FOUND.
+    """
     PatchLambda: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.PatchLambdaRequest, _lambdas_pb2.PatchLambdaResponse]
     """Change a lambda's name or description; nothing is built. Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NAME_TAKEN."""
     GetLambda: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.GetLambdaRequest, _lambdas_pb2.Lambda]
@@ -68,7 +72,7 @@ class LambdasStub:
     GetLambdaDocs: _grpc.UnaryUnaryMultiCallable[_lambdas_pb2.GetLambdaDocsRequest, _lambdas_pb2.LambdaDocs]
     """The OpenAPI description of a lambda: its own file openapi.yaml, or one made from its main function. The header
     (metadata) Accept tells whether it is application/x-yaml or a page, text/html.
-    Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, NOT_ACCEPTABLE.
+    Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING (it has not been built yet), NOT_ACCEPTABLE.
     """
     CallLambda: _grpc.UnaryStreamMultiCallable[_lambdas_pb2.CallLambdaRequest, _lambdas_pb2.CallLambdaResponse]
     """Call a lambda. The answer comes as it is made: its head first, then its body in pieces.
@@ -85,13 +89,17 @@ class LambdasAsyncStub(LambdasStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLambda: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.CreateLambdaRequest, _lambdas_pb2.CreateLambdaResponse]  # type: ignore[assignment]
-    """Create a lambda. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS."""
+    """Create a lambda. It acts for the account with a token of its own, which may do with the account's data what the caller
+    may, and nothing with tokens and lambdas. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS.
+    """
     ListLambdas: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.ListLambdasRequest, _lambdas_pb2.ListLambdasResponse]  # type: ignore[assignment]
     """A page of lambdas, newest first. Errors: LAMBDA_OFF."""
     ValidateLambda: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.ValidateLambdaRequest, _lambdas_pb2.ValidateLambdaResponse]  # type: ignore[assignment]
     """Say what is wrong with an archive and its parameters; nothing is stored or run. Errors: LAMBDA_OFF."""
     ReplaceLambda: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.ReplaceLambdaRequest, _lambdas_pb2.ReplaceLambdaResponse]  # type: ignore[assignment]
-    """Replace a lambda as a whole, and build it anew. Errors: as for CreateLambda, LAMBDA_NOT_FOUND."""
+    """Replace a lambda as a whole, and build it anew. What it may do is cut down to what the caller may; it never becomes
+    more. Errors: as for CreateLambda, LAMBDA_NOT_FOUND.
+    """
     PatchLambda: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.PatchLambdaRequest, _lambdas_pb2.PatchLambdaResponse]  # type: ignore[assignment]
     """Change a lambda's name or description; nothing is built. Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NAME_TAKEN."""
     GetLambda: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.GetLambdaRequest, _lambdas_pb2.Lambda]  # type: ignore[assignment]
@@ -115,7 +123,7 @@ class LambdasAsyncStub(LambdasStub):
     GetLambdaDocs: _aio.UnaryUnaryMultiCallable[_lambdas_pb2.GetLambdaDocsRequest, _lambdas_pb2.LambdaDocs]  # type: ignore[assignment]
     """The OpenAPI description of a lambda: its own file openapi.yaml, or one made from its main function. The header
     (metadata) Accept tells whether it is application/x-yaml or a page, text/html.
-    Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, NOT_ACCEPTABLE.
+    Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING (it has not been built yet), NOT_ACCEPTABLE.
     """
     CallLambda: _aio.UnaryStreamMultiCallable[_lambdas_pb2.CallLambdaRequest, _lambdas_pb2.CallLambdaResponse]  # type: ignore[assignment]
     """Call a lambda. The answer comes as it is made: its head first, then its body in pieces.
@@ -135,7 +143,9 @@ class LambdasServicer(metaclass=_abc_1.ABCMeta):
         request: _lambdas_pb2.CreateLambdaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lambdas_pb2.CreateLambdaResponse, _abc.Awaitable[_lambdas_pb2.CreateLambdaResponse]]:
-        """Create a lambda. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS."""
+        """Create a lambda. It acts for the account with a token of its own, which may do with the account's data what the caller
+        may, and nothing with tokens and lambdas. Errors: LAMBDA_OFF, BAD_LAMBDA, LAMBDA_NAME_TAKEN, NO_ISOLATION, TOO_MANY_LAMBDAS.
+        """
 
     @_abc_1.abstractmethod
     def ListLambdas(
@@ -159,7 +169,9 @@ class LambdasServicer(metaclass=_abc_1.ABCMeta):
         request: _lambdas_pb2.ReplaceLambdaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lambdas_pb2.ReplaceLambdaResponse, _abc.Awaitable[_lambdas_pb2.ReplaceLambdaResponse]]:
-        """Replace a lambda as a whole, and build it anew. Errors: as for CreateLambda, LAMBDA_NOT_FOUND."""
+        """Replace a lambda as a whole, and build it anew. What it may do is cut down to what the caller may; it never becomes
+        more. Errors: as for CreateLambda, LAMBDA_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def PatchLambda(
@@ -237,7 +249,7 @@ class LambdasServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lambdas_pb2.LambdaDocs, _abc.Awaitable[_lambdas_pb2.LambdaDocs]]:
         """The OpenAPI description of a lambda: its own file openapi.yaml, or one made from its main function. The header
         (metadata) Accept tells whether it is application/x-yaml or a page, text/html.
-        Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, NOT_ACCEPTABLE.
+        Errors: LAMBDA_OFF, LAMBDA_NOT_FOUND, LAMBDA_NOT_RUNNING (it has not been built yet), NOT_ACCEPTABLE.
         """
 
     @_abc_1.abstractmethod

@@ -44,10 +44,25 @@ TABLES = (
     """,
 )
 
+#: Whoever runs lambdas looks at the rows at once; what a statement changed does not matter, they are few.
+TELLING = (
+    """
+    CREATE FUNCTION luna_tell_lambdas() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('luna_lambdas', '');
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER lambdas_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON lambdas
+        FOR EACH STATEMENT EXECUTE FUNCTION luna_tell_lambdas()
+    """,
+)
+
 
 def upgrade() -> None:
-    """Make the tables."""
-    for statement in TABLES:
+    """Make the tables, and what tells of changes."""
+    for statement in (*TABLES, *TELLING):
         op.execute(statement)
 
 
@@ -55,3 +70,4 @@ def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP TABLE lambda_states")
     op.execute("DROP TABLE lambdas")
+    op.execute("DROP FUNCTION luna_tell_lambdas")

@@ -32,7 +32,7 @@ def of(program: Program, name: str) -> str | None:
 
 def test_without_a_word_each_server_has_an_engine_of_its_own(folder: Path) -> None:
     programs = planned(folder, Engine())
-    assert set(programs) == {"server-1", "server-2", "worker", "envoy"}
+    assert set(programs) == {"server-1", "server-2", "lambdas", "worker", "envoy"}
     assert of(programs["server-1"], "ENGINE__ADDRESS") is None
     assert of(programs["server-1"], "METRICS__PORT") is None
 
@@ -104,7 +104,7 @@ def test_the_edge_has_the_port_of_grpc_and_the_servers_have_ports_of_their_own_o
     edge = yaml.safe_load((folder / "envoy" / "envoy.yaml").read_text())["static_resources"]
     addresses = {one["name"]: one["address"]["socket_address"] for one in edge["listeners"]}
     assert addresses["grpc"] == {"address": grpc.host, "port_value": grpc.port}
-    for cluster in (one for one in edge["clusters"] if one["name"] != "websockets"):
+    for cluster in (one for one in edge["clusters"] if one["name"] not in {"websockets", "lambdas"}):
         (locality,) = cluster["load_assignment"]["endpoints"]
         found = [one["endpoint"]["address"]["socket_address"] for one in locality["lb_endpoints"]]
         assert found == [{"address": "127.0.0.1", "port_value": int(port)} for port in ports]

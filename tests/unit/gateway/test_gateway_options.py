@@ -13,7 +13,8 @@ from openapi_schema_validator import OAS31Validator
 
 from gateway.binder import Binder
 from gateway.documents import read_json
-from gateway.endpoints import Arrival, Endpoint, Forms
+from gateway.endpoints import Endpoint, Forms
+from gateway.exchange import Arrival
 from gateway.forms import descriptor_of
 from gateway.openapi import specification
 from gateway.query import Parameters

@@ -25,6 +25,7 @@ def told() -> Metrics:
     metrics.ran("default/descriptor", 5, [0.001], 0.004)
     metrics.asked("detect", "busy", 0.5)
     metrics.watch_queue(lambda: 7)
+    metrics.counted({"running": 3, "waiting": 0})
     return metrics
 
 
@@ -52,6 +53,7 @@ def test_what_is_told_is_served_over_http() -> None:
     assert found["luna_engine_network_seconds_sum", "default/descriptor"] == 0.004
     assert found["luna_engine_remote_seconds_sum", "busy", "detect"] == 0.5
     assert found["luna_engine_queue_length",] == 7
+    assert (found["luna_lambdas", "running"], found["luna_lambdas", "waiting"]) == (3, 0)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
 

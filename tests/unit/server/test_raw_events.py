@@ -180,7 +180,7 @@ def test_words_and_ages_that_there_are_not_are_refused() -> None:
 
 
 async def test_events_that_are_off_are_neither_read_nor_taken() -> None:
-    service = EventsService(cast("Any", None), cast("Any", None), cast("Any", None), cast("Any", None), enabled=False)
+    service = EventsService(*[cast("Any", None)] * 5, enabled=False)
     calls: tuple[tuple[Callable[[Any, object], Awaitable[object]], object], ...] = (
         (service.SaveEvent, events_pb2.SaveEventRequest()),
         (service.ListEvents, events_pb2.ListEventsRequest()),

@@ -1,0 +1,73 @@
+"""Lets a sandbox that takes much time of the processors have only what nobody else wants.
+
+A bucket: half a processor is filled in all the time, two seconds of one at most. A sandbox that has emptied it becomes
+idle work of the kernel's scheduler, which any other program goes before, and stays that for a while, longer each time
+that it happens again.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from server.lambdas.local.usage import Usage, threads
+
+SHARE = 0.5
+"""Processors that a sandbox may use for ever."""
+BURST_SECONDS = 2.0
+"""Seconds of a processor that it may use beyond that."""
+FIRST_STAY, LONGEST_STAY = 4.0, 600.0
+"""Seconds that it stays idle work; each time soon after the last one doubles it."""
+SOON_SECONDS = 60.0
+IDLE_NICE = 19
+SESSION_NICE = 0
+"""Where sessions are groups of the kernel's scheduler they share evenly, and the nice value of a process counts inside
+of its session only."""
+
+
+class Priority:
+    """Of one sandbox.
+
+    Attributes:
+        idle: whether it is idle work now.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.idle = False
+        self._left = BURST_SECONDS
+        self._seconds = 0.0
+        self._when = now
+        self._stay = FIRST_STAY
+        self._until = 0.0
+
+    def look(self, used: Usage, now: float) -> None:
+        """Take what was used since the last look out of the bucket, and see to the sandbox's place."""
+        taken = max(0.0, used.seconds - self._seconds)
+        self._left = min(BURST_SECONDS, self._left + (now - self._when) * SHARE - taken)
+        self._seconds, self._when = used.seconds, now
+        if self.idle:
+            if now >= self._until and self._left > 0:
+                self.idle = False
+                _place(used.pids, os.SCHED_BATCH, SESSION_NICE)
+                return
+        elif self._left < 0:
+            self._stay = min(2 * self._stay, LONGEST_STAY) if now - self._until < SOON_SECONDS else FIRST_STAY
+            self.idle, self._until = True, now + self._stay
+        if self.idle:
+            # new processes inherit it; those that were being started when it was given do not
+            self._left = max(self._left, -BURST_SECONDS)
+            _place(used.pids, os.SCHED_IDLE, IDLE_NICE)
+
+
+def _place(pids: tuple[int, ...], policy: int, nice: int) -> None:
+    """Give every thread a policy, and every session a nice value among sessions."""
+    for thread in threads(pids):
+        with suppress(OSError):
+            if os.sched_getscheduler(thread) != policy:
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
+    for pid in pids:
+        with suppress(OSError):
+            path = Path(f"/proc/{pid}/autogroup")
+            if not path.read_text().endswith(f" nice {nice}\n"):
+                path.write_text(str(nice))
