@@ -12,6 +12,7 @@ import onnxruntime
 
 from engines.runtime import cuda
 from engines.runtime.devices import Device, Kind, Precision
+from engines.runtime.equivalents import faster
 from engines.runtime.precision import in_half
 from engines.runtime.runtime import RuntimeFailure, Tensor, Tensors, TensorSpec, in_parts, rows_of
 
@@ -24,7 +25,8 @@ class OnnxRuntime:
 
     On the CPU, parallelism comes from images that are worked on side by side, so a session has few threads and they
     sleep while they wait: spinning ones take the cores from the other images. The arena is off because image sizes
-    vary and an arena keeps the largest one for ever.
+    vary and an arena keeps the largest one for ever. What its kernels are slow at is said to them in other words
+    (`engines.runtime.equivalents`).
 
     On a GPU nothing falls back: the provider must be CUDA's, no node of a network may be given to the CPU, and TF32 is
     off, so that results are those of the CPU up to rounding. Networks that compute with shapes (`Shape`) are the
@@ -108,7 +110,9 @@ class OnnxRuntime:
 
     def _open(self, model: Path, source: bytes | str) -> Any:
         if self._device.kind is Kind.CPU:
-            return onnxruntime.InferenceSession(source, self._options, providers=[CPU])
+            # weights that have become halves are no constants that could be computed with
+            rewritten = None if self._precision is Precision.FP16 else faster(model)
+            return onnxruntime.InferenceSession(rewritten or source, self._options, providers=[CPU])
         nodes = onnx.load(str(model), load_external_data=False).graph.node
         shapes = any(node.op_type == "Shape" for node in nodes)
         self._options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if shapes else "1")
