@@ -28,11 +28,11 @@ _OPSET = 13
 """Before this version Softmax was one of all dimensions behind its axis together."""
 
 _SUMS = frozenset({"Conv", "BatchNormalization"})
-"""Operators whose sums `PRelu` may follow; ONNX Runtime folds a normalisation into the convolution before it."""
+"""Operators whose sums `PRelu` may follow; a normalisation is folded into the convolution before it."""
 
 
 def faster(model: Path) -> bytes | None:
-    """The serialised model with what can be said faster; None where there is nothing, or weights lie beside the file."""
+    """The serialised model with what can be said faster; None where there is nothing, or weights lie beside it."""
     loaded = onnx.load(str(model), load_external_data=False)
     tensors = loaded.graph.initializer
     if not any(node.op_type in {"PRelu", "Softmax"} for node in loaded.graph.node):
