@@ -1,21 +1,14 @@
 """Graphs that give the same and that ONNX Runtime's CPU kernels run faster.
 
-ONNX Runtime keeps chains of convolutions in a blocked layout (NCHWc). `PRelu` and `Softmax` have no kernel for it: each
-costs two changes of layout, and `PRelu` broadcasts its slopes element by element, which in MTCNN takes longer than all
-convolutions together. Both can be said in operators that stay in the layout:
-
-- PRelu: a x + (1 - a) max(x, 0), the products as depthwise convolutions of one pixel, whose sum is fused.
-- Softmax over the two channels of a convolution: the sigmoid of their difference, which the convolution gives by itself
-  where its weights are subtracted from each other.
-
-Results differ by rounding alone. What follows dense layers is small and stays.
+ONNX Runtime keeps chains of convolutions in a blocked layout (NCHWc). `PRelu` has no kernel for it: it costs two
+changes of layout and broadcasts its slopes element by element, which in MTCNN takes longer than all convolutions
+together. It is a x + (1 - a) max(x, 0), which stays in the layout where the products are depthwise convolutions of one
+pixel; their sum is fused. Results differ by rounding alone. What follows dense layers is small and stays.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,24 +17,18 @@ from onnx import numpy_helper
 
 Weights = npt.NDArray[np.float32]
 
-_OPSET = 13
-"""Before this version Softmax was one of all dimensions behind its axis together."""
-
 _SUMS = frozenset({"Conv", "BatchNormalization"})
 """Operators whose sums `PRelu` may follow; a normalisation is folded into the convolution before it."""
 
 
-def faster(model: Path) -> bytes | None:
-    """The serialised model with what can be said faster; None where there is nothing, or weights lie beside it."""
-    loaded = onnx.load(str(model), load_external_data=False)
-    tensors = loaded.graph.initializer
-    if not any(node.op_type in {"PRelu", "Softmax"} for node in loaded.graph.node):
+def faster(model: onnx.ModelProto) -> bytes | None:
+    """The serialised model with what can be said faster, and `model` becomes that; None where there is nothing.
+
+    Nothing is rewritten of a model whose weights lie beside its file, for they would be missing from the bytes.
+    """
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
         return None
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in tensors):
-        return None
-    if any(one.domain in {"", "ai.onnx"} and one.version < _OPSET for one in loaded.opset_import):
-        return None
-    return loaded.SerializeToString() if _Rewriting(loaded.graph).done() else None
+    return model.SerializeToString() if _Rewriting(model.graph).done() else None
 
 
 class _Rewriting:
@@ -51,20 +38,12 @@ class _Rewriting:
         self._graph = graph
         self._constants = {one.name: one for one in graph.initializer}
         self._makers = {name: node for node in graph.node for name in node.output}
-        self._uses = Counter(name for node in graph.node for name in node.input)
-        self._uses.update(one.name for one in graph.output)
 
     def done(self) -> bool:
         """True where something has been rewritten."""
         replaced: dict[str, list[onnx.NodeProto]] = {}
         for node in self._graph.node:
-            if node.op_type == "PRelu":
-                nodes = list(self._prelu(node))
-            elif node.op_type == "Softmax":
-                nodes = list(self._softmax(node))
-            else:
-                continue
-            if nodes:
+            if node.op_type == "PRelu" and (nodes := list(self._prelu(node))):
                 replaced[node.output[0]] = nodes
         if not replaced:
             return False
@@ -94,22 +73,6 @@ class _Rewriting:
             yield onnx.helper.make_node("Conv", [source, weights], [product], group=channels, kernel_shape=[1, 1])
         yield onnx.helper.make_node("Add", [below, above], [result])
 
-    def _softmax(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        value, result = node.input[0], node.output[0]
-        maker = self._makers.get(value)
-        if maker is None or maker.op_type != "Conv" or self._uses[value] > 1 or _axis(node) not in (1, -3):
-            return
-        weight, *bias = (self._constant(name) for name in maker.input[1:])
-        if weight is None or weight.ndim != 4 or len(weight) != 2 or any(one is None for one in bias):
-            return
-        difference = f"{result}/difference"
-        parts = [(f"{difference}/{name}", one) for name, one in zip("wb", (weight, *bias), strict=False)]
-        names = [self._add(name, one - one[::-1]) for name, one in parts if one is not None]
-        made = onnx.helper.make_node("Conv", [maker.input[0], *names], [difference])
-        made.attribute.extend(maker.attribute)
-        yield made
-        yield onnx.helper.make_node("Sigmoid", [difference], [result])
-
     def _planes(self, maker: onnx.NodeProto) -> bool:
         """True where a node gives [n, channels, height, width]."""
         while maker.op_type != "Conv":
@@ -130,7 +93,3 @@ class _Rewriting:
     def _add(self, name: str, value: Weights) -> str:
         self._graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
-
-
-def _axis(node: onnx.NodeProto) -> int:
-    return next((int(one.i) for one in node.attribute if one.name == "axis"), -1)
