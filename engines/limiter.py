@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Generic, TypeVar
 
 from server.domain import deadline
 from server.errors import Busy, Unavailable
@@ -20,10 +22,27 @@ _SURE = 0.5
 """Part of the expected wait that a deadline is held to: what waits may be quicker than what ran before."""
 
 
+class _Run(Generic[T]):
+    """Work that is timed in its thread; `seconds` is None until it has been run."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self.seconds: float | None = None
+
+    def __call__(self) -> T:
+        began = time.perf_counter()
+        try:
+            return self._work()
+        finally:
+            self.seconds = time.perf_counter() - began
+
+
 class Limiter:
     """Runs blocking work in a fixed number of threads, with a bounded queue in front of them.
 
     Belongs to one event loop: the one that calls `run` first. Waiting calls are served in the order in which they came.
+    A thread takes the next one by itself: where the loop handed it over, threads were idle for a fifth of the time,
+    because the loop has to wait for the interpreter that the other threads hold.
 
     Args:
         workers: threads; at least 1.
@@ -33,8 +52,7 @@ class Limiter:
     def __init__(self, workers: int, max_queue: int) -> None:
         self._workers = workers
         self._max_queue = max_queue
-        self._free = asyncio.Semaphore(workers)
-        self._waiting = 0
+        self._inside = 0
         self._mean = 0.0
         self._closed = False
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="inference")
@@ -47,12 +65,12 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """Calls that wait for a thread."""
-        return self._waiting
+        return max(0, self._inside - self._workers)
 
     @property
     def expected_wait(self) -> float:
         """Seconds that those who wait now will take, by the mean of recent runs; 0 before the first has ended."""
-        return self._waiting / self._workers * self._mean
+        return self.waiting / self._workers * self._mean
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread as soon as one is free, and give its result.
@@ -64,38 +82,32 @@ class Limiter:
             Busy: the queue is full, or so long that the call's deadline would pass in it.
             Unavailable: the limiter has been closed.
         """
-        self._refuse_if_closed()
+        if self._closed:
+            raise _closed()
         self._refuse_if_hopeless()
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        run, answer = _Run(work), loop.create_future()
+        self._inside += 1
+        running = self._executor.submit(run)
+        running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, run, done, answer))
         try:
-            await self._free.acquire()
+            result: T = await answer
         finally:
-            self._waiting -= 1
-        try:
-            self._refuse_if_closed()
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            running = loop.run_in_executor(self._executor, work)
-        except BaseException:
-            self._free.release()
-            raise
-        running.add_done_callback(lambda done: self._done(done, loop.time() - began))
-        return await asyncio.shield(running)
+            # of no effect on what has begun
+            running.cancel()
+        return result
 
     async def close(self) -> None:
         """Refuse new and waiting calls, wait for the running ones, and end the threads."""
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise Unavailable(component="The inference engine")
+        ended = partial(self._executor.shutdown, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(None, ended)
 
     def _refuse_if_hopeless(self) -> None:
-        if not self._free.locked():
+        if self._inside < self._workers:
             return
-        message = f"{self._waiting} images wait for the engine"
-        if self._waiting >= self._max_queue:
+        message = f"{self.waiting} images wait for the engine"
+        if self.waiting >= self._max_queue:
             raise Busy(message=message, retry_after=self._retry_after())
         left = deadline.remaining()
         if left is not None and left < _SURE * self.expected_wait:
@@ -106,9 +118,18 @@ class Limiter:
         """Whole seconds after which the queue of now will have been worked off; at least 1."""
         return max(1, math.ceil(self.expected_wait))
 
-    def _done(self, running: asyncio.Future[T], seconds: float) -> None:
-        self._free.release()
-        self._mean = seconds if self._mean == 0 else self._mean + _NEWEST * (seconds - self._mean)
-        if not running.cancelled():
-            # Seen here, so that the failure of a call that nobody waits for any more is not reported as forgotten.
-            running.exception()
+    def _done(self, run: _Run[T], done: Future[T], answer: asyncio.Future[T]) -> None:
+        self._inside -= 1
+        if run.seconds is not None:
+            self._mean = run.seconds if self._mean == 0 else self._mean + _NEWEST * (run.seconds - self._mean)
+        if answer.done():
+            return
+        failure = _closed() if done.cancelled() else done.exception()
+        if failure is None:
+            answer.set_result(done.result())
+        else:
+            answer.set_exception(failure)
+
+
+def _closed() -> Unavailable:
+    return Unavailable(component="The inference engine")

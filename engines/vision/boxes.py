@@ -25,7 +25,8 @@ def suppress(boxes: Boxes, scores: Scores, threshold: float) -> npt.NDArray[np.i
     """
     if not len(boxes):
         return np.empty(0, np.intp)
-    corner_and_size = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+    corner_and_size = boxes.copy()
+    corner_and_size[:, 2:] -= boxes[:, :2]
     kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]  # takes arrays
     return np.asarray(kept, np.intp).reshape(-1)
 

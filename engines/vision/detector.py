@@ -99,8 +99,8 @@ class Detector:
             if not len(found):
                 continue
             kept = suppress(found, probability, _OVERLAP_IN_SCALE)
-            stretch = np.tile([width / level.shape[1], height / level.shape[0]], 2).astype(np.float32)
-            boxes.append(found[kept] * stretch)
+            stretch = width / level.shape[1], height / level.shape[0]
+            boxes.append(found[kept] * np.array(stretch + stretch, np.float32))
             scores.append(probability[kept])
         everything, all_scores = np.concatenate(boxes), np.concatenate(scores)
         return everything[suppress(everything, all_scores, _OVERLAP)]
@@ -109,17 +109,24 @@ class Detector:
         """Proposals on one pyramid level, in its pixels."""
         height, width = level.shape[:2]
         reach = _WINDOW - _STRIDE
-        boxes, scores = [], []
+        boxes, scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
         for top, left in product(range(0, max(1, height - reach), _TILE), range(0, max(1, width - reach), _TILE)):
             tile = level[None, top : top + _TILE + reach, left : left + _TILE + reach]
             answer = self._proposal.run({"image": _scaled(tile)})
             probability = answer["probability"][0, 1]
-            y, x = np.nonzero(probability > self._thresholds.proposal)
-            corner = np.stack([x * _STRIDE + left, y * _STRIDE + top], axis=1)
-            window = np.hstack([corner, corner + _WINDOW]).astype(np.float32)
-            boxes.append(window + answer["regression"][0, :, y, x] * _WINDOW)
-            scores.append(probability[y, x])
+            place = np.flatnonzero(probability > self._thresholds.proposal)
+            if not len(place):
+                continue
+            y, x = np.divmod(place, probability.shape[1])
+            window = np.empty((len(place), 4), np.float32)
+            window[:, 0], window[:, 1] = x * _STRIDE + left, y * _STRIDE + top
+            window[:, 2:] = window[:, :2] + _WINDOW
+            regression = answer["regression"][0].reshape(4, -1).take(place, axis=1)
+            boxes.append(window + regression.T * _WINDOW)
+            scores.append(probability.take(place))
         found, probability = np.concatenate(boxes), np.concatenate(scores)
+        if len(found) <= _MAX_PROPOSALS:
+            return found, probability
         best = np.argsort(-probability, kind="stable")[:_MAX_PROPOSALS]
         return found[best], probability[best]
 
@@ -184,9 +191,9 @@ def _crops(levels: Sequence[Image], boxes: Boxes, size: int) -> npt.NDArray[np.u
         if left >= right or top >= bottom:
             continue
         part = image[top:bottom, left:right]
-        if part.shape[:2] != (y2 - y1, x2 - x1):
-            border = top - y1, y2 - bottom, left - x1, x2 - right
-            part = np.asarray(cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT), np.uint8)
+        border = top - y1, y2 - bottom, left - x1, x2 - right
+        if any(border):
+            part = cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT)
         cv2.resize(part, (size, size), dst=crop, interpolation=_interpolation(size / (x2 - x1)))
     return crops
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,11 +18,22 @@ from engines.vision.decoding import Image
 Points = npt.NDArray[np.float32]
 """float32 [n, p, 2], (x, y) in pixels."""
 
-_THIRD: npt.NDArray[np.float32] = (np.arange(3 * 255 + 1) // 3).astype(np.float32)
+_THIRD: npt.NDArray[np.int16] = (np.arange(3 * 255 + 1) // 3).astype(np.int16)
+
+_BYTE = 8
+_WORD = 16
+"""Splits of a tree whose outcomes are looked up at once; a tree of four levels has 15."""
+
+
+_NEVER = 256
+"""No two grey values differ by more."""
 
 
 class LandmarkPredictor:
     """Finds the points of faces whose rectangles are known.
+
+    All splits of all trees are judged at once, and a tree's outcomes, as bits of one number, tell the leaf: each step
+    of the interpreter costs more than the few splits that are judged in vain.
 
     Args:
         model: an .npz file that `engines.packs.dlib_landmarks.arrays` describes.
@@ -31,17 +43,23 @@ class LandmarkPredictor:
         with np.load(model, allow_pickle=False) as arrays:
             self._mean: npt.NDArray[np.float32] = arrays["mean"]
             self._anchor = arrays["anchor"].astype(np.intp)
-            self._delta = arrays["delta"]
+            self._delta = np.ascontiguousarray(arrays["delta"].transpose(0, 2, 1))
             first, second, threshold, leaf = (arrays[name] for name in ("first", "second", "threshold", "leaf"))
         cascades, trees, splits = first.shape
-        self._first = first.astype(np.intp).reshape(cascades, -1)
-        self._second = second.astype(np.intp).reshape(cascades, -1)
-        self._threshold = threshold.reshape(cascades, -1)
+        # a split that no tree has never succeeds, so that the outcomes of a tree fill whole bytes
+        spare = [(0, 0), (0, 0), (0, -splits % _BYTE)]
+        if splits < _WORD:
+            spare[2] = (0, _WORD - splits)
+        compared = (np.pad(one, spare).astype(np.intp).reshape(cascades, -1) for one in (first, second))
+        self._compared = np.concatenate(list(compared), axis=1)
+        # grey values are whole, and so are their differences: they exceed a threshold where they exceed its whole part
+        threshold = np.clip(np.floor(threshold), -_NEVER, _NEVER).astype(np.int16)
+        self._threshold = np.pad(threshold, spare, constant_values=_NEVER).reshape(cascades, -1)
         self._leaf = leaf.reshape(cascades, trees * (splits + 1), -1)
         self._splits = splits
-        self._depth = (splits + 1).bit_length() - 1
-        self._tree_splits = np.arange(trees) * splits
-        self._tree_leaves = np.arange(trees) * (splits + 1)
+        self._trees = trees
+        self._tree_leaves = np.arange(trees)[:, None] * (splits + 1)
+        self._leaf_of = _leaf_of(splits) if splits < _WORD else None
         self._similarity = _similarity(self._mean.astype(np.float64))
 
     @property
@@ -65,30 +83,40 @@ class LandmarkPredictor:
         if not len(rectangles):
             return np.empty((0, self.count, 2), np.float32)
         corners = np.asarray(rectangles, np.float64)
-        origin, size = corners[:, None, :2], corners[:, None, 2:] - corners[:, None, :2]
+        origin, size = corners[:, :2, None], corners[:, 2:, None] - corners[:, :2, None]
         faces = len(corners)
-        shapes = np.repeat(self._mean[None], faces, axis=0)
-        rows = np.arange(faces)[:, None] * self._delta.shape[1]
-        shifts = np.empty((faces, len(self._tree_leaves) + 1, self._mean.size), np.float32)
-        for cascade in range(len(self._first)):
-            place = self._delta[cascade] @ self._turns(shapes)
-            place += shapes.take(self._anchor[cascade], axis=1)
+        # coordinates by axis, [n, 2, points]: two long rows instead of many short ones
+        shapes = np.repeat(self._mean.T[None], faces, axis=0)
+        shifts = np.empty((self._trees + 1, faces, self._mean.size), np.float32)
+        for cascade in range(len(self._compared)):
+            place = self._turns(shapes) @ self._delta[cascade]
+            place += shapes.take(self._anchor[cascade], axis=2)
             feature = _grey(image, place * size + origin)
-            node = np.zeros((faces, len(self._tree_splits)), np.intp)
-            for _ in range(self._depth):
-                split = self._tree_splits + node
-                difference = feature.take(self._first[cascade].take(split) + rows)
-                difference -= feature.take(self._second[cascade].take(split) + rows)
-                node = 2 * node + 2 - (difference > self._threshold[cascade].take(split))
-            # Summed row by row, as dlib does: another order would round differently, and a feature on the edge between
-            # two pixels would then be read from the other one.
-            shifts[:, 0] = shapes.reshape(faces, -1)
-            shifts[:, 1:] = self._leaf[cascade].take(self._tree_leaves + node - self._splits, axis=0)
-            shapes = shifts.sum(axis=1).reshape(shapes.shape)
-        return np.asarray(shapes * size + origin, np.float32)
+            compared = feature.take(self._compared[cascade], axis=1, mode="clip")
+            half = compared.shape[1] // 2
+            leaf = self._reached(compared[:, :half] - compared[:, half:] > self._threshold[cascade])
+            # Summed tree by tree, as dlib does: another order would round differently, and a feature on the edge
+            # between two pixels would then be read from the other one.
+            shifts[0] = shapes.transpose(0, 2, 1).reshape(faces, -1)
+            self._leaf[cascade].take(leaf.T + self._tree_leaves, axis=0, out=shifts[1:], mode="clip")
+            points = np.asarray(cv2.reduce(shifts.reshape(len(shifts), -1), 0, cv2.REDUCE_SUM), np.float32)
+            shapes = points.reshape(faces, -1, 2).transpose(0, 2, 1)
+        return np.asarray((shapes * size + origin).transpose(0, 2, 1), np.float32)
 
-    def _turns(self, shapes: Points) -> npt.NDArray[np.float32]:
-        """The scaled rotations [n, 2, 2] that take the mean shape to these, to be multiplied from the right.
+    def _reached(self, outcomes: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+        """The leaf of each tree, [n, trees], counted within the tree, from the outcomes of all splits."""
+        faces = len(outcomes)
+        if self._leaf_of is not None:
+            words = np.packbits(outcomes, axis=1, bitorder="little").view("<u2")
+            return self._leaf_of.take(words)
+        outcomes = outcomes.reshape(faces, self._trees, -1)
+        node = np.zeros((faces, self._trees, 1), np.intp)
+        while node[0, 0, 0] < self._splits:
+            node = 2 * node + 2 - np.take_along_axis(outcomes, node, axis=2)
+        return np.asarray(node[..., 0] - self._splits, np.intp)
+
+    def _turns(self, shapes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The scaled rotations [n, 2, 2] that take the mean shape to these, [n, 2, p], to be multiplied from the left.
 
         Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
         """
@@ -97,32 +125,47 @@ class LandmarkPredictor:
 
 
 def _similarity(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The matrix [2 p, 4] that takes a shape's coordinates to the entries of its scaled rotation from the mean shape.
+    """The matrix [2 p, 4] that takes a shape's coordinates, all x before all y, to its scaled rotation from the mean.
 
     The rotation with the least squared error is linear in the coordinates: its cosine is the sum of the products of
     both shapes' coordinates, its sine that of the crossed ones. The mean shape is centred, so the other need not be.
     """
     centred = mean - mean.mean(axis=0)
     centred /= np.square(centred).sum()
-    cosine = centred.reshape(-1)
-    sine = np.column_stack([-centred[:, 1], centred[:, 0]]).reshape(-1)
-    return np.column_stack([cosine, sine, -sine, cosine])
+    x, y = centred.T
+    cosine, sine = np.concatenate([x, y]), np.concatenate([-y, x])
+    return np.column_stack([cosine, -sine, sine, cosine])
 
 
-def _grey(image: Image, place: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Grey values at places [n, f, 2] of an image, float32 [n, f]; 0 outside of it.
+def _leaf_of(splits: int) -> npt.NDArray[np.intp]:
+    """The leaf for each word of outcomes, the first split's in the lowest bit; a split that succeeds turns left."""
+    words = np.arange(1 << _WORD)
+    node = np.zeros_like(words)
+    for _ in range((splits + 1).bit_length() - 1):
+        node = 2 * node + 2 - (words >> node & 1)
+    return np.asarray(node - splits, np.intp)
+
+
+def _grey(image: Image, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+    """Grey values at places [n, 2, f] of an image, int16 [n, f]; 0 outside of it.
 
     Grey is the mean of the channels rounded down, as dlib takes it. Only the pixels that are asked for are converted.
     """
     height, width = image.shape[:2]
     place += 0.5
-    whole = np.floor(place, out=place).astype(np.intp)
-    x, y = whole[..., 0], whole[..., 1]
-    index = y * width + x
+    whole = np.floor(place, out=place).astype(np.int64)
+    x, y = whole[:, 0], whole[:, 1]
+    index = y * width
+    index += x
     inside = None
-    if x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height:
+    # read as unsigned, what is negative is beyond the end too
+    unsigned = whole.view(np.uint64)
+    if unsigned[:, 0].max() >= width or unsigned[:, 1].max() >= height:
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         index *= inside
-    pixels = image.reshape(-1, 3).take(index, axis=0).astype(np.intp)
-    grey: npt.NDArray[np.float32] = _THIRD.take(pixels[..., 0] + pixels[..., 1] + pixels[..., 2])
-    return grey if inside is None else np.asarray(grey * inside, np.float32)
+    pixels = image.reshape(-1, 3).take(index, axis=0)
+    total = pixels[..., 0].astype(np.uint16)
+    total += pixels[..., 1]
+    total += pixels[..., 2]
+    grey = _THIRD.take(total)
+    return grey if inside is None else np.asarray(grey * inside, np.int16)

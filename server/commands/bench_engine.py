@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,15 @@ from engines.runtime.onnx_runtime import OnnxRuntime
 from server.commands import models
 from server.commands.bench_libraries import DETECT, RECOGNISE, Absent, Other, others
 from server.commands.bench_load import Figures, Window, figures, in_tasks, in_threads, ratio
-from server.commands.bench_reference import BareNetworks, RecordingRuntime, Run
+from server.commands.bench_reference import (
+    BareNetworks,
+    Call,
+    EngineNetworks,
+    RecordingRuntime,
+    Run,
+    library_calls,
+    together,
+)
 from server.commands.bench_scenes import NoScene, scenes
 from server.commands.client import Belongings, Client, ClientError, complain
 from server.commands.console import console as wide
@@ -42,9 +50,10 @@ BATCH = 8
 """Samples of the row that describes."""
 
 BARE, ENGINE = "bare networks", "engine"
+OWN, FLOOR = "networks, as the engine runs them", "floor: those, and OpenCV"
 SERVICE, STORING = "gRPC, nothing kept", "gRPC, samples kept"
 DESCRIPTOR_NETWORK = "descriptor network"
-_COMPARED = {BARE, ENGINE, SERVICE, STORING}
+_COMPARED = {BARE, OWN, FLOOR, ENGINE, SERVICE, STORING}
 
 Measure = Callable[[int, float], Awaitable[Window]]
 """One window of so many callers and seconds."""
@@ -63,13 +72,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row as it is told. `of_bare` is its rate over that of the bare networks on every core; None without them."""
+    """A row as it is told: its rate over that of the bare networks, and over that of the floor, on every core.
+
+    Both are None where there are none of the task, or where a comparison would say nothing.
+    """
 
     task: str
     way: str
     callers: int
     figures: Figures
     of_bare: float | None
+    of_floor: float | None = None
 
 
 def run(
@@ -110,20 +123,26 @@ def run(
 
 def results_of(rows: Sequence[Row]) -> list[Result]:
     """What measured rows say, each beside the bare networks of its task with the most callers."""
-    bare: dict[str, Row] = {}
-    for row in rows:
-        if row.way == BARE and (row.task not in bare or row.callers > bare[row.task].callers):
-            bare[row.task] = row
+    bare, floor = _references(rows, BARE), _references(rows, FLOOR)
     return [
-        Result(
-            row.task,
-            row.way,
-            row.callers,
-            figures(row.windows),
-            ratio(row.windows, bare[row.task].windows) if row.task in bare and row.way in _COMPARED else None,
-        )
+        Result(row.task, row.way, row.callers, figures(row.windows), _beside(row, bare), _beside(row, floor))
         for row in rows
     ]
+
+
+def _references(rows: Sequence[Row], way: str) -> dict[str, Row]:
+    """The rows of a way with the most callers, by their task."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if row.way == way and (row.task not in found or row.callers > found[row.task].callers):
+            found[row.task] = row
+    return found
+
+
+def _beside(row: Row, references: Mapping[str, Row]) -> float | None:
+    if row.task not in references or row.way not in _COMPARED:
+        return None
+    return ratio(row.windows, references[row.task].windows)
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -131,7 +150,7 @@ def table(results: Sequence[Result]) -> Table:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("task", "way"):
         shown.add_column(name, no_wrap=True)
-    for name in ("callers", "1/s", "p50 ms", "p99 ms", "of bare", "cpu ms", "calls"):
+    for name in ("callers", "1/s", "p50 ms", "p99 ms", "of bare", "of floor", "cpu ms", "calls"):
         shown.add_column(name, justify="right", no_wrap=True)
     before = ""
     for one in results:
@@ -145,7 +164,7 @@ def table(results: Sequence[Result]) -> Table:
             f"{found.rate:.1f}",
             f"{1000 * found.p50:.1f}",
             f"{1000 * found.p99:.1f}",
-            "" if one.of_bare is None else f"{one.of_bare:.2f}",
+            *("" if share is None else f"{share:.2f}" for share in (one.of_bare, one.of_floor)),
             # through gRPC it would be the client's
             "" if one.way in {SERVICE, STORING} else f"{1000 * found.processor:.1f}",
             str(found.calls),
@@ -159,7 +178,7 @@ def notes(results: Sequence[Result]) -> Iterator[str]:
     alone = {(one.task, one.way): one.figures.p50 for one in results if one.callers == 1}
     for (task, way), seconds in alone.items():
         engine = alone.get((task, ENGINE))
-        if engine is None or way in {ENGINE, BARE}:
+        if engine is None or way in {ENGINE, BARE, OWN, FLOOR}:
             continue
         yield f"{task}: one call of the engine takes {engine / seconds:.2f} times as long as {way}"
 
@@ -193,7 +212,8 @@ async def _measured(
         tasks = _tasks(pictures, warps)
         recorded = await _recorded(packs, settings, tasks)
         with ExitStack() as stack:
-            rows = list(_bare_and_engine(engine, tasks, recorded, callers))
+            own = stack.enter_context(closing(OnnxRuntime(threads=settings.engine.threads)))
+            rows = list(_references_and_engine(engine, tasks, recorded, EngineNetworks(own), callers))
             rows += _libraries(pictures, console)
             if service is not None:
                 rows += stack.enter_context(_service(service, pictures, callers))
@@ -205,6 +225,14 @@ async def _measured(
 
 
 Task = Callable[[DefaultEngine], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one call of a task does: runs of networks, and calls of OpenCV."""
+
+    runs: Sequence[Run]
+    calls: Sequence[Call]
 
 
 def _tasks(pictures: Mapping[int, bytes], warps: Sequence[bytes]) -> dict[str, Task]:
@@ -230,32 +258,37 @@ async def _describe(warps: Sequence[bytes], engine: DefaultEngine) -> object:
     return await engine.describe(warps)
 
 
-async def _recorded(
-    packs: Sequence[Pack], settings: Settings, tasks: Mapping[str, Task]
-) -> Mapping[str, Sequence[Run]]:
-    """The runs of networks that one call of each task makes."""
+async def _recorded(packs: Sequence[Pack], settings: Settings, tasks: Mapping[str, Task]) -> Mapping[str, Recorded]:
+    """What one call of each task does."""
     runtime = RecordingRuntime(OnnxRuntime(threads=settings.engine.threads))
     engine = DefaultEngine(packs, settings.engine, runtime)
     await engine.start()
     try:
-        runs = {}
+        found = {}
         for name, task in tasks.items():
             runtime.taken()
-            await task(engine)
-            runs[name] = runtime.taken()
-        return runs
+            with library_calls() as calls:
+                await task(engine)
+            found[name] = Recorded(runtime.taken(), calls)
+        return found
     finally:
         await engine.close()
 
 
-def _bare_and_engine(
-    engine: DefaultEngine, tasks: Mapping[str, Task], recorded: Mapping[str, Sequence[Run]], callers: Sequence[int]
+def _references_and_engine(
+    engine: DefaultEngine,
+    tasks: Mapping[str, Task],
+    recorded: Mapping[str, Recorded],
+    own: EngineNetworks,
+    callers: Sequence[int],
 ) -> Iterator[Row]:
     networks = BareNetworks()
     for name, task in tasks.items():
-        runs = recorded[name]
-        for count in sorted({1, _cores()}):
-            yield Row(name, BARE, count, partial(_threads, networks.replay(runs)))
+        runs = recorded[name].runs
+        floor = together([own.replay(runs), *recorded[name].calls])
+        for way, call in ((BARE, networks.replay(runs)), (OWN, own.replay(runs)), (FLOOR, floor)):
+            for count in sorted({1, _cores()}):
+                yield Row(name, way, count, partial(_threads, call))
         batches = [run for run in runs if len(next(iter(run.inputs.values()))) == BATCH]
         if name.startswith("describe") and batches:
             # by far the largest network of those that see all samples as one batch

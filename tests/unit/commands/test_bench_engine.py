@@ -15,10 +15,10 @@ from rich.console import Console
 from engines.engine import DefaultEngine
 from engines.packs.pack import Pack
 from engines.runtime.onnx_runtime import OnnxRuntime
-from server.commands.bench_engine import BARE, ENGINE, Row, as_json, notes, results_of, run, table
+from server.commands.bench_engine import BARE, ENGINE, FLOOR, Row, as_json, notes, results_of, run, table
 from server.commands.bench_libraries import Other, others
 from server.commands.bench_load import Window
-from server.commands.bench_reference import BareNetworks, RecordingRuntime
+from server.commands.bench_reference import LIBRARY, BareNetworks, EngineNetworks, RecordingRuntime, library_calls
 from server.commands.bench_scenes import HEIGHT, SMALLEST, WIDTH, NoScene, Photo, arranged, scenes
 from server.commands.demo_pictures import portraits
 from server.domain.vision import Rect
@@ -120,6 +120,35 @@ async def test_the_bare_networks_make_the_runs_that_the_engine_makes_and_give_th
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(expected, given, strict=True))
 
 
+async def test_the_floor_makes_the_calls_of_opencv_that_the_engine_makes_and_leaves_opencv_as_it_was(
+    engine: DefaultEngine,
+) -> None:
+    plain = [getattr(cv2, name) for name in LIBRARY]
+    image = (await scenes(engine, []))[2]
+    with library_calls() as calls:
+        found = await engine.detect(image)
+
+    assert [getattr(cv2, name) for name in LIBRARY] == plain
+    answers = [call() for call in calls]
+    pictures = [one for one in answers if isinstance(one, np.ndarray)]
+    assert pictures[0].shape == (HEIGHT, WIDTH, 3)
+    encoded = [one[1].tobytes() for one in answers if isinstance(one, tuple)]
+    assert sorted(encoded) == sorted(face.warp for face in found.faces)
+
+
+def test_the_engines_own_networks_run_what_was_recorded(pack: Pack) -> None:
+    runtime = RecordingRuntime(OnnxRuntime())
+    session = runtime.load(pack.path("detector_output.onnx"))
+    session.run({"crops": np.zeros((20, 3, 48, 48), np.float32)})
+    again = RecordingRuntime(OnnxRuntime())
+
+    EngineNetworks(again).replay(runtime.taken())()
+
+    (run_,) = again.taken()
+    assert run_.model == pack.path("detector_output.onnx")
+    assert run_.inputs["crops"].shape == (20, 3, 48, 48)
+
+
 def rows() -> list[Row]:
     async def never(callers: int, seconds: float) -> Window:
         raise AssertionError
@@ -127,6 +156,7 @@ def rows() -> list[Row]:
     return [
         Row("detect", BARE, 1, never, [Window(1, (0.02,) * 50)] * 3),
         Row("detect", BARE, 2, never, [Window(1, (0.02,) * 100)] * 3),
+        Row("detect", FLOOR, 2, never, [Window(1, (0.02,) * 90)] * 3),
         Row("detect", "dlib", 1, never, [Window(1, (0.1,) * 10)] * 3),
         Row("detect", ENGINE, 1, never, [Window(1, (0.025,) * 40)] * 3),
         Row("detect", ENGINE, 16, never, [Window(1, (0.2,) * 80, 0.8)] * 3),
@@ -136,12 +166,15 @@ def rows() -> list[Row]:
 def test_the_engine_is_compared_with_the_bare_networks_on_every_core() -> None:
     found = results_of(rows())
 
-    assert [one.of_bare for one in found] == [0.5, 1.0, None, 0.4, 0.8]
+    assert [one.of_bare for one in found] == [0.5, 1.0, 0.9, None, 0.4, 0.8]
+    assert found[2].of_floor == 1
+    assert found[3].of_floor is None
+    assert found[5].of_floor == pytest.approx(80 / 90)
     assert list(notes(found)) == ["detect: one call of the engine takes 0.25 times as long as dlib"]
 
 
 def test_results_are_shown_and_written_with_their_units() -> None:
-    console = Console(width=120, record=True, file=None, quiet=False)
+    console = Console(width=140, record=True, file=None, quiet=False)
     with console.capture() as capture:
         console.print(table(results_of(rows())))
     shown = capture.get()
@@ -151,7 +184,7 @@ def test_results_are_shown_and_written_with_their_units() -> None:
     assert "200.0" in shown
     assert "0.80" in shown
     expected = {"rate": 80.0, "p50": 0.2, "p99": 0.2, "processor": 0.01, "calls": 240}
-    assert document["rows"][4]["figures"] == pytest.approx(expected)
+    assert document["rows"][5]["figures"] == pytest.approx(expected)
     assert document["machine"]["cores"] >= 1
 
 

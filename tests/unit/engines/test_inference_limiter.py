@@ -67,6 +67,17 @@ async def test_no_more_run_than_there_are_workers_and_results_reach_their_caller
     await limiter.close()
 
 
+async def test_the_next_call_begins_without_the_loop() -> None:
+    limiter = Limiter(1, 2)
+    begun = threading.Event()
+    calls = [asyncio.create_task(limiter.run(work)) for work in (lambda: None, begun.set)]
+    await asyncio.sleep(0)
+    # nothing of the loop runs meanwhile
+    assert begun.wait(20)
+    await asyncio.gather(*calls)
+    await limiter.close()
+
+
 async def test_a_full_queue_refuses_with_the_seconds_to_wait(gate: Gate) -> None:
     limiter = Limiter(1, 2)
     calls = [asyncio.create_task(limiter.run(gate.work(i))) for i in range(3)]

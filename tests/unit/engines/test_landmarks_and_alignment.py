@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -52,6 +53,39 @@ def test_several_faces_get_the_landmarks_that_each_would_get_alone(
     alone = [landmarks5.predict(astronaut, rectangles[i : i + 1])[0] for i in range(len(rectangles))]
     assert np.array_equal(together, np.stack(alone))
     assert landmarks5.predict(astronaut, rectangles[:0]).shape == (0, 5, 2)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_trees_of_any_depth_lead_to_the_leaf_that_they_are_walked_to(
+    tmp_path: Path, astronaut: Image, depth: int
+) -> None:
+    rng = np.random.default_rng(depth)
+    trees, features, points, splits = 7, 40, 3, 2**depth - 1
+    arrays: dict[str, Any] = {
+        "mean": rng.uniform(0, 1, (points, 2)).astype(np.float32),
+        "first": rng.integers(features, size=(1, trees, splits)).astype(np.int16),
+        "second": rng.integers(features, size=(1, trees, splits)).astype(np.int16),
+        "threshold": rng.uniform(-40, 40, (1, trees, splits)).astype(np.float32),
+        "leaf": rng.normal(0, 0.1, (1, trees, splits + 1, points, 2)).astype(np.float32),
+        "anchor": rng.integers(points, size=(1, features)).astype(np.int16),
+        "delta": rng.uniform(-0.5, 0.5, (1, features, 2)).astype(np.float32),
+    }
+    model = tmp_path / "trees.npz"
+    np.savez(model, **arrays)
+    x1, y1, x2, y2 = 170, 70, 290, 200
+    # the only cascade begins at the mean shape, which is not turned
+    frame = arrays["mean"][arrays["anchor"][0]] + arrays["delta"][0]
+    at = np.floor(frame * (x2 - x1, y2 - y1) + (x1, y1) + 0.5).astype(int)
+    grey = [int(astronaut[y, x].astype(int).sum()) // 3 for x, y in at]
+    shape = arrays["mean"].astype(np.float64)
+    for tree in range(trees):
+        node = 0
+        while node < splits:
+            first, second = (grey[arrays[name][0, tree, node]] for name in ("first", "second"))
+            node = 2 * node + (1 if first - second > arrays["threshold"][0, tree, node] else 2)
+        shape += arrays["leaf"][0, tree, node - splits]
+    found = LandmarkPredictor(model).predict(astronaut, np.array([(x1, y1, x2, y2)], np.float32))[0]
+    assert np.abs(found - (shape * (x2 - x1, y2 - y1) + (x1, y1))).max() < 1e-3
 
 
 @pytest.mark.parametrize("photo", ["astronaut", "hopper"])

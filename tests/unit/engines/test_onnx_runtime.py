@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -12,7 +13,7 @@ from engines.packs import pack as packs
 from engines.packs.pack import Pack
 from engines.runtime import cuda, onnx_runtime
 from engines.runtime.devices import Device, Kind, Precision
-from engines.runtime.onnx_runtime import CPU, CUDA, OnnxRuntime, bound, plainly
+from engines.runtime.onnx_runtime import CPU, CUDA, OnnxRuntime, bound, plainly, rows_in_cache
 from engines.runtime.runtime import RuntimeFailure
 from tests.unit.engines.simulated_gpu import SimulatedCuda
 
@@ -27,7 +28,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def session(content: bytes | str, options: Any, providers: list[Any]) -> Any:
         entry = options.get_session_config_entry("session.disable_cpu_ep_fallback")
-        noted.append({"providers": providers, "strict": entry, "given": [CUDA, CPU]})
+        arena = options.enable_cpu_mem_arena
+        noted.append({"providers": providers, "strict": entry, "arena": arena, "given": [CUDA, CPU]})
         made = real(content, providers=[CPU])
         monkeypatch.setattr(made, "get_providers", lambda: noted[-1]["given"], raising=False)
         return made
@@ -95,6 +97,30 @@ def test_running_with_bound_inputs_and_outputs_gives_the_same(pack: Pack, networ
     for one, other in zip(bound(session, "cpu", 0)(names, inputs), plainly(session)(names, inputs), strict=True):
         assert one.dtype == np.float32
         assert np.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "rows"),
+    [(packs.REFINEMENT, 32), (packs.OUTPUT, 8), (packs.PROPOSAL, None), (packs.DESCRIPTOR, None)],
+)
+def test_small_rows_of_one_size_are_run_in_parts_that_a_cache_holds(pack: Pack, network: str, rows: int | None) -> None:
+    assert rows_in_cache(onnx.load(str(pack.path(network))).graph) == rows
+    assert OnnxRuntime().load(pack.path(network)).max_batch == rows
+
+
+def test_rows_that_are_run_in_parts_come_back_in_their_order(pack: Pack) -> None:
+    session = OnnxRuntime().load(pack.path(packs.OUTPUT))
+    crops = np.random.default_rng(1).uniform(-1, 1, (21, 3, 48, 48)).astype(np.float32)
+    plain = onnxruntime.InferenceSession(str(pack.path(packs.OUTPUT)), providers=[CPU])
+    expected = plainly(plain)([one.name for one in plain.get_outputs()], {"crops": crops})
+    for one, other in zip(session.run({"crops": crops}).values(), expected, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() < 1e-5
+
+
+def test_on_a_gpu_rows_are_not_parted(opened: list[dict[str, Any]], pack: Pack) -> None:
+    assert OnnxRuntime(device=GPU).load(pack.path(packs.OUTPUT)).max_batch is None
+    assert not opened[0]["arena"]
 
 
 @pytest.mark.parametrize(
