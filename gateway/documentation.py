@@ -7,7 +7,7 @@ from functools import cached_property
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from gateway.manual import Manual, sources
+from gateway.manual import Manual, pictures, sources
 from gateway.openapi import as_yaml, specification
 from gateway.specification_page import page_of
 
@@ -44,4 +44,4 @@ class Documentation:
 
     @cached_property
     def _manual(self) -> Manual:
-        return Manual(sources())
+        return Manual(sources(), pictures())

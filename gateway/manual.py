@@ -1,18 +1,20 @@
 """The manual: the project's Markdown as pages, by a dictionary of what there is. No path is ever looked up on a disk.
 
-README.md and the other files beside it are pages at the top; those of `docs/` keep their folders. Programs in `docs/`
-are text.
+README.md and the other files beside it are pages at the top; those of `docs/` keep their folders. Programs and
+manifests in `docs/` are text, and pictures are part of the pages that show them.
 """
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -35,6 +37,7 @@ _TOP = {
 _PLACED = {"docs/reference/errors.md": ERRORS}
 _GROUPS = {"": "Luna", "tutorial": "Tutorial", "how-to": "How to", "reference": "Reference",
            "explanation": "Explanation", "adr": "Decisions"}  # fmt: skip
+_PICTURES = {".jpg": "image/jpeg", ".png": "image/png"}
 _HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
 _NO_PROSE = re.compile(r"[#|`<-]|\d+\. ")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -53,8 +56,8 @@ class Source:
         """The first heading, or the file's name."""
         if self.name == "README.md":
             return "About"
-        match = _TITLE.search(self.text)
-        return match[1].replace("`", "") if match else posixpath.basename(self.name)
+        match = None if self.program else _TITLE.search(self.text)
+        return match[1].replace("`", "") if match else posixpath.relpath(self.path, self.folder or ".")
 
     @property
     def program(self) -> bool:
@@ -64,8 +67,8 @@ class Source:
     @property
     def folder(self) -> str:
         """The kind of page."""
-        folder = posixpath.dirname(self.path)
-        return "reference" if self.path == ERRORS else folder
+        folder, below, _ = self.path.partition("/")
+        return "reference" if self.path == ERRORS else folder if below else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,14 @@ class Group:
 
 
 class Manual:
-    """The pages of the manual, rendered when they are first asked for."""
+    """The pages of the manual, rendered when they are first asked for. `pictures` are bytes by names in the project."""
 
-    def __init__(self, sources: Iterable[Source]) -> None:
+    def __init__(self, sources: Iterable[Source], pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
         found = {source.path: source for source in sources}
         found.setdefault(ERRORS, Source("errors.md", ERRORS, f"# Errors\n\n{reference()}"))
         self._sources = found
         self._by_name = {source.name: source.path for source in found.values()}
+        self._pictures = pictures
         self._made: dict[str, tuple[bytes, str]] = {}
 
     def page(self, path: str) -> tuple[bytes, str] | None:
@@ -164,11 +168,13 @@ class Manual:
         return tuple(made)
 
     def _link(self, tokens: Iterable[Token], folder: str) -> None:
-        """Let links between files be links between pages, and names of files too."""
+        """Let links between files be links between pages, names of files too, and let pages have their pictures."""
         for token in tokens:
             for child in token.children or ():
                 if child.type == "link_open":
                     child.attrSet("href", self._target(str(child.attrGet("href")), folder))
+                if child.type == "image":
+                    child.attrSet("src", self._picture(str(child.attrGet("src")), folder))
             token.children = [one for child in token.children or () for one in self._named(child)] or token.children
 
     def _target(self, href: str, folder: str) -> str:
@@ -177,6 +183,13 @@ class Manual:
             return href
         found = self._by_name.get(posixpath.normpath(posixpath.join(folder, path)))
         return f"/docs/dev/{found}{'#' if anchor else ''}{anchor}" if found else href
+
+    def _picture(self, src: str, folder: str) -> str:
+        name = posixpath.normpath(posixpath.join(folder, src))
+        if name not in self._pictures:
+            return src
+        data = base64.b64encode(self._pictures[name]).decode("ascii")
+        return f"data:{_PICTURES[posixpath.splitext(name)[1]]};base64,{data}"
 
     def _named(self, token: Token) -> Iterator[Token]:
         found = self._by_name.get(token.content) if token.type == "code_inline" else None
@@ -190,19 +203,33 @@ class Manual:
 
 def sources() -> Iterator[Source]:
     """The files of the manual: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parent
-    root = next((one for one in (package / "manual_source", package.parent) if (one / "docs").is_dir()), None)
+    root = _root()
     if root is None:
         return
     for name, path in _TOP.items():
         if (root / name).is_file():
             yield Source(name, path, (root / name).read_text(encoding="utf-8"))
+    for name, file in _files(root, {".md", ".py", ".yaml"}):
+        below = name.removeprefix("docs/")
+        path = _PLACED.get(name, f"{below.removesuffix('.md')}.html" if file.suffix == ".md" else below)
+        yield Source(name, path, file.read_text(encoding="utf-8"))
+
+
+def pictures() -> dict[str, bytes]:
+    """The pictures of the manual, by their names in the project."""
+    root = _root()
+    return {} if root is None else {name: file.read_bytes() for name, file in _files(root, _PICTURES)}
+
+
+def _root() -> Path | None:
+    package = Path(__file__).resolve().parent
+    return next((one for one in (package / "manual_source", package.parent) if (one / "docs").is_dir()), None)
+
+
+def _files(root: Path, kinds: Container[str]) -> Iterator[tuple[str, Path]]:
     for file in sorted((root / "docs").rglob("*")):
-        name = file.relative_to(root).as_posix()
-        if file.is_file() and file.suffix in {".md", ".py"}:
-            below = name.removeprefix("docs/")
-            path = _PLACED.get(name, f"{below.removesuffix('.md')}.html" if file.suffix == ".md" else below)
-            yield Source(name, path, file.read_text(encoding="utf-8"))
+        if file.is_file() and file.suffix in kinds:
+            yield file.relative_to(root).as_posix(), file
 
 
 def _anchored(tokens: list[Token]) -> Iterator[Heading]:

@@ -22,6 +22,7 @@ def page(template: str, **values: object) -> bytes:
             "default-src 'none'",
             f"style-src {_digest(style)}",
             f"script-src {_digest(script)}",
+            "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
         )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .platform import Platform
     from .sources import EventSources
 
-TOO_LARGE = 413
+TOO_LARGE, TOO_LARGE_CODE = 413, 12046
+"""Status and code of LUNA for a body that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class Request:
         async for piece in self._request.content.iter_any():
             size += len(piece)
             if size > self._most_bytes:
-                raise Refused(TOO_LARGE, f"The body is larger than {self._most_bytes} bytes", desc="Request too large")
+                detail = f"Request body is larger than {self._most_bytes} bytes"
+                raise Refused(TOO_LARGE, detail, error_code=TOO_LARGE_CODE, desc="Bad request")
             yield piece
 
     async def body(self) -> bytes:

@@ -245,7 +245,7 @@ def test_a_lambda_of_a_token_may_do_no_more_than_it_and_the_token_of_a_deleted_o
     assert granted == {"face": ["view"]}
     assert token["visibility_area"] == "account"
     assert client.ask("DELETE", f"/lambdas/{lambda_id}").status_code == 204
-    assert refused(client.ask("GET", f"/tokens/{token['token_id']}"), 404, 44004)
+    assert refused(client.ask("GET", f"/tokens/{token['token_id']}"), 404, 41005)
 
 
 def test_new_code_of_a_token_narrows_what_the_lambda_may_do(client: Client) -> None:
@@ -291,7 +291,7 @@ def test_a_handler_of_type_2_names_a_lambda_of_its_account(client: Client, other
     def made(lambda_id: str | None, **more: object) -> requests.Response:
         return client.ask("POST", "/handlers", json={"handler_type": 2, "lambda_id": lambda_id, **more})
 
-    assert "lambda_id" in refused(made(None), 400, 12022)
+    assert "lambda_id" in refused(made(None), 400, 12003)
     assert "not of type 'handlers'" in refused(made(standalone), 400, 12022)
     assert "policies" in refused(made(handlers, policies={}), 400, 12022)
     for unknown in (str(uuid.uuid4()), other.made(kind="handlers")):
@@ -314,7 +314,7 @@ def test_a_request_that_is_wrong_for_an_ordinary_handler_is_refused_as_ever(clie
     handler_id = client.ask("POST", "/handlers", json={"policies": {}}).json()["handler_id"]
     path = f"/handlers/{handler_id}/events"
     assert refused(client.ask("POST", path, data=b"x", headers={"content-type": "a/b"}), 400, 12024)
-    assert refused(client.ask("POST", path, data=b"{", headers={"content-type": "application/json"}), 400, 12000)
+    assert refused(client.ask("POST", path, data=b"{", headers={"content-type": "application/json"}), 400, 12002)
 
 
 def test_the_same_by_grpc(client: Client, service: Service) -> None:
@@ -334,6 +334,10 @@ def test_the_same_by_grpc(client: Client, service: Service) -> None:
         assert native.refused("Lambdas/CreateLambda", same, client.account).reason == "LAMBDA_NAME_TAKEN"
         empty = lambdas_pb2.PatchLambdaRequest(lambda_id=made.lambda_id)
         assert native.refused("Lambdas/PatchLambda", empty, client.account).reason == "BAD_BODY"
-        found = native.call("Lambdas/ValidateLambda", lambdas_pb2.ValidateLambdaRequest(archive=BAD), None)
+        found = native.call(
+            "Lambdas/ValidateLambda",
+            lambdas_pb2.ValidateLambdaRequest(archive=BAD, parameters=lambdas_pb2.LambdaParameters()),
+            None,
+        )
         assert isinstance(found, lambdas_pb2.ValidateLambdaResponse)
         assert found.errors

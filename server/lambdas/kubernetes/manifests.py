@@ -30,8 +30,10 @@ CPU_REQUEST = "100m"
 """Of a core: lambdas that wait for calls need next to nothing."""
 LOG_SPACE = 128 << 20
 """Room on a node's disk for logs, which kubelet rotates at 10 MiB by default."""
+UNLISTED_SECONDS = 3
+"""A pod that stops goes on for so long, until every node knows that its Service has it no more."""
 GRACE_SECONDS = 10
-"""A pod that stops has so long: the SDK lets calls finish for five seconds."""
+"""A pod that stops has so long: those seconds, and five in which the SDK lets calls finish."""
 SLACK_SECONDS = 60
 """What finding a node and fetching the image may add to a build before a rollout counts as stuck."""
 _USERS = (1_000_000, 1_000_000_000)
@@ -227,6 +229,7 @@ class Manifests:
                 "failureThreshold": max(1, math.ceil(lambdas.start_seconds)),
             },
             "readinessProbe": {**probe, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
+            "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(UNLISTED_SECONDS)]}}},
             # a lambda that computes for the length of a call does not answer meanwhile, and is not dead
             "livenessProbe": {
                 **probe,

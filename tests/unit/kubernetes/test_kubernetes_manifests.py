@@ -170,6 +170,11 @@ def test_the_old_version_stays_until_the_new_one_is_ready(settings: Settings) ->
     spec = Manifests.of(settings()).deployment(PROGRAM, 2)["spec"]
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     assert spec["progressDeadlineSeconds"] >= 300 + 30
+    # and goes on until nobody is sent to it any more
+    pod = spec["template"]["spec"]
+    [main] = pod["containers"]
+    assert main["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", "3"]}}}
+    assert pod["terminationGracePeriodSeconds"] >= 3 + 5
 
 
 def test_a_single_pod_has_no_budget_that_would_stop_drains(settings: Settings) -> None:
