@@ -171,8 +171,7 @@ class Run:
             if ready_seconds >= HEALTHY_SECONDS:
                 pause = FIRST_PAUSE
             self._log.add(f"-- {self.reason}; it is started again in {pause:g} s")
-            self._changed(self)
-            self._wake_waiting()
+            self._turn(Phase.RESTING)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             self.restarts += 1
