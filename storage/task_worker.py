@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -59,6 +59,7 @@ class TaskWorker:
         self._options = options
         self._work = work
         self._progress = progress
+        self._running: set[int | None] = set()
         self._app = App(
             connector=PsycopgConnector(
                 conninfo=url.get_secret_value(),
@@ -126,9 +127,15 @@ class TaskWorker:
             await asyncio.sleep(seconds)
 
     async def _take_over(self) -> None:
-        """Put the jobs of workers that are lost back into the queue."""
+        """Put the jobs of workers that are lost back into the queue.
+
+        This worker is none, however late its own heartbeat is, as where its machine is overloaded: to do its steps a
+        second time beside the first one would load it more, and count as if the steps killed their workers.
+        """
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=self._options.stalled_seconds):
+            if job.id in self._running:
+                continue
             log.warning("job %s of a lost worker is taken over", job.call_string)
             # another worker may have been faster, which the library tells as an error
             with suppress(ProcrastinateException):
@@ -138,21 +145,34 @@ class TaskWorker:
         if found := await self._progress.recover():
             log.warning("%s tasks had no job, and have one again", found)
 
+    @contextmanager
+    def _doing(self, context: JobContext) -> Iterator[int]:
+        """Remember that a job is done here. How often it was begun before."""
+        self._running.add(context.job.id)
+        try:
+            yield context.job.attempts
+        finally:
+            self._running.discard(context.job.id)
+
     def _register(self) -> None:
-        task = partial(self._app.task, queue=QUEUE, retry=_Again())
+        task = partial(self._app.task, queue=QUEUE, retry=_Again(), pass_context=True)
 
-        @task(name=PLAN, pass_context=True)
+        @task(name=PLAN)
         async def plan(context: JobContext, task_id: int) -> None:
-            await self._work.plan(task_id, context.job.attempts)
+            with self._doing(context) as begun:
+                await self._work.plan(task_id, begun)
 
-        @task(name=PART, pass_context=True)
+        @task(name=PART)
         async def part(context: JobContext, task_id: int, number: int) -> None:
-            await self._work.part(task_id, number, context.job.attempts)
+            with self._doing(context) as begun:
+                await self._work.part(task_id, number, begun)
 
-        @task(name=COLLECT, pass_context=True)
+        @task(name=COLLECT)
         async def collect(context: JobContext, task_id: int) -> None:
-            await self._work.collect(task_id, context.job.attempts)
+            with self._doing(context) as begun:
+                await self._work.collect(task_id, begun)
 
         @task(name=TIDY)
-        async def tidy(task_id: int) -> None:
-            await self._work.tidy(task_id)
+        async def tidy(context: JobContext, task_id: int) -> None:
+            with self._doing(context):
+                await self._work.tidy(task_id)

@@ -208,7 +208,7 @@ JUDGED: Mapping[tuple[str, str, str], int] = {
     **{
         (name, "handler_type", value): code
         for name in ("create_handler", "replace_handler")
-        for value, code in (("1", 12022), ("2", 11072))
+        for value, code in (("1", 12022), ("2", 12003))
     },
     # the other policies of the body need what is then not made, or two comparisons have one label
     (VALIDATOR, "policies.detect_policy.detect_face", "0"): 12022,

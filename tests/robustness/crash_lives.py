@@ -28,7 +28,7 @@ from tests.packs import models_folder
 from tests.robustness import crash_world
 from tests.robustness.crash_effects import Remains, remains
 from tests.robustness.crash_world import Case
-from tests.robustness.forked_workers import Forking, kill
+from tests.robustness.forked_workers import Forking, alive, kill
 from tests.servers import TEMPLATE, PostgresServer
 
 AT_ONCE: Final = 12
@@ -93,6 +93,7 @@ class Stage:
     cases: list[Case]
     environment: Mapping[str, str]
     folder: Path
+    worker: int = 0
 
     @property
     def log(self) -> Path:
@@ -111,6 +112,11 @@ class Stage:
         taken_over = map(int, _TAKEN_OVER.findall(self.log.read_text()))
         return Counter(names[one] for one in taken_over if one in names)
 
+    def check(self, end: float) -> None:
+        """See to it that the worker lives, and has time until `end`."""
+        assert alive(self.worker), f"the worker has died: {self.log.read_text()}"
+        assert time.monotonic() < end, f"it takes too long: {self.log.read_text()}"
+
     async def until(self, moment: Moment, seconds: float) -> None:
         """Wait for a moment in a step that takes so long, or for the end of its task."""
         end = time.monotonic() + LIFE_SECONDS
@@ -118,7 +124,7 @@ class Stage:
             now = (await self.state())[moment.case]
             if now.step == moment.step or now.status.ended:
                 break
-            assert time.monotonic() < end, self.log.read_text()
+            self.check(end)
             await asyncio.sleep(0.001)
         await asyncio.sleep(moment.share * seconds)
 
@@ -134,7 +140,7 @@ class Stage:
                     seen[name, one.step] = began, now
             if all(one.status.ended for one in state.values()):
                 break
-            assert now < end, (state, self.log.read_text())
+            self.check(end)
             await asyncio.sleep(0.002)
         parts = dict(await self.connection.fetch("SELECT task_id, greatest(parts_all, 1) FROM tasks"))
         of_case = {case.name: parts[case.task_id] for case in self.cases}
@@ -144,7 +150,7 @@ class Stage:
         }
         await self.connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now()")
         while await self.connection.fetchval("SELECT count(*) FROM procrastinate_jobs"):
-            assert time.monotonic() < end, self.log.read_text()
+            self.check(end)
             await asyncio.sleep(0.02)
         return took
 
@@ -178,6 +184,7 @@ class Lives:
                 process = await asyncio.to_thread(
                     subprocess.Popen, [LUNA, "worker"], env=dict(stage.environment), stdout=log, stderr=log
                 )
+            stage.worker = process.pid
             try:
                 took = await stage.finish()
                 seconds = time.monotonic() - began
@@ -191,16 +198,16 @@ class Lives:
         """A life whose worker is killed at a moment in a step that takes so long."""
         async with self._stage() as stage:
             began = time.monotonic()
-            worker = self.forking.start(stage.environment, stage.log)
+            stage.worker = self.forking.start(stage.environment, stage.log)
             try:
                 await stage.until(moment, seconds)
-                await asyncio.to_thread(kill, worker)
+                await asyncio.to_thread(kill, stage.worker)
                 hit = {name: one for name, one in (await stage.state()).items() if not one.status.ended}
-                worker = self.forking.start(stage.environment, stage.log)
+                stage.worker = self.forking.start(stage.environment, stage.log)
                 took = await stage.finish()
                 seconds = time.monotonic() - began
             finally:
-                await asyncio.to_thread(kill, worker)
+                await asyncio.to_thread(kill, stage.worker)
             return Life(await self._remains(stage), seconds, hit, stage.taken_over(), took)
 
     async def _remains(self, stage: Stage) -> Remains:

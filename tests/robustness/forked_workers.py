@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,11 +47,20 @@ class Forking:
 
 def kill(pid: int) -> None:
     """Kill a worker, and wait until it is gone."""
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists():
+    while alive(pid):
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there that has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _serve() -> None:

@@ -99,6 +99,22 @@ async def test_a_living_worker_takes_over_from_one_that_is_killed_in_the_middle(
     assert lines(tasks.journal).count("collect") == 1
 
 
+async def test_a_worker_that_was_slow_to_say_that_it_lives_does_not_take_over_from_itself(
+    tasks: Tasks, workers: Workers
+) -> None:
+    (slow,) = await workers.up(HEARTBEAT_SECONDS="0.2", STALLED_SECONDS="0.5", WORKERS="4")
+    task_id = await tasks.create(2, trouble={str(number): ["wait"] for number in range(2)})
+    await until(lambda: {"begin 0", "begin 1"} <= set(lines(tasks.journal)))
+    for _ in range(5):
+        slow.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.8)
+        slow.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.3)
+    assert [lines(tasks.journal).count(f"begin {number}") for number in range(2)] == [1, 1]
+    assert "lost worker" not in workers.logs()
+    await tasks.store.cancel(tasks.scope, task_id)
+
+
 async def test_what_nobody_foresaw_is_tried_again_and_reported_errors_are_kept_once(
     tasks: Tasks, workers: Workers
 ) -> None:
