@@ -274,7 +274,9 @@ class World:
         content = {"objects_type": "faces", "filters": {"face_ids": [self.unknown_id]}}
         task_id = self.ended("exporter", content, 5, account)
         if going:
-            self._set("UPDATE tasks SET status = 1, end_time = NULL WHERE task_id = $1", int(task_id))
+            # a worker takes over what has had no job for half a minute
+            going_on = "status = 1, end_time = NULL, last_update_time = now() + interval '1 day'"
+            self._set(f"UPDATE tasks SET {going_on} WHERE task_id = $1", int(task_id))
         return task_id
 
     def ended(self, kind: str, content: Mapping[str, object], status: int, account: Account | None = None) -> str:

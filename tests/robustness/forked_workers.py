@@ -46,11 +46,11 @@ class Forking:
 
 
 def kill(pid: int) -> None:
-    """Kill a worker, and wait until it is gone."""
+    """Kill a worker, and wait until all of its threads are gone: the first one may end before those that have files."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 20
-    while alive(pid):
+    while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.001)
 
