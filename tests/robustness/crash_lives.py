@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -131,23 +131,21 @@ class Stage:
     async def finish(self) -> dict[tuple[str, str], float]:
         """Wait until all tasks have ended and are tidied up behind. How long their steps took: see `Life.took`."""
         end = time.monotonic() + LIFE_SECONDS
-        seen: dict[tuple[str, str], tuple[float, float]] = {}
+        seen: dict[tuple[str, str], float] = defaultdict(float)
+        before = time.monotonic()
         while True:
             state, now = await self.state(), time.monotonic()
             for name, one in state.items():
                 if one.step is not None:
-                    began, _ = seen.get((name, one.step), (now, now))
-                    seen[name, one.step] = began, now
+                    seen[name, one.step] += now - before
+            before = now
             if all(one.status.ended for one in state.values()):
                 break
             self.check(end)
             await asyncio.sleep(0.002)
         parts = dict(await self.connection.fetch("SELECT task_id, greatest(parts_all, 1) FROM tasks"))
         of_case = {case.name: parts[case.task_id] for case in self.cases}
-        took = {
-            (name, step): (last - first) / (of_case[name] if step == PART else 1)
-            for (name, step), (first, last) in seen.items()
-        }
+        took = {(name, step): all_ / (of_case[name] if step == PART else 1) for (name, step), all_ in seen.items()}
         await self.connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now()")
         while await self.connection.fetchval("SELECT count(*) FROM procrastinate_jobs"):
             self.check(end)
