@@ -2,3 +2,10 @@
 
 Knows files and arrays; knows nothing of packs, pictures or faces.
 """
+
+from __future__ import annotations
+
+import os
+
+# ONNX Runtime has Microsoft's telemetry in it, which begins with its import. What recognises people tells nobody of it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -14,4 +14,6 @@ def main() -> None:
     """Run the command line."""
     # programs are started by exec, so that none goes on with the gRPC of its parent: its care for forks is only noise
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # what ONNX Runtime's telemetry would tell is nobody's business; it begins with its import, by whichever command
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     application()
