@@ -184,13 +184,13 @@ async def attack(session: aiohttp.ClientSession, service: Service, lambda_id: st
 async def measure(service: Service, account: Account, lambdas: tuple[str, str], options: argparse.Namespace) -> Table:
     """A table of every attack."""
     obedient, polite = lambdas
-    with client(service, account, 60) as one:
+    with client(service, account) as one:
         faces = [one.enrol(person(number)) for number in range(FACES)]
     kinds = calls(service, account, polite, faces[0])
     table = Table("attack", *(f"{name}: p50, p99 ms without -> with (ratio of p99)" for name in kinds))
     chosen = [name for name in ATTACKS if not options.only or name in options.only.split(",")]
-    auth = aiohttp.BasicAuth(account.login, account.password)
-    async with aiohttp.ClientSession(auth=auth, connector=aiohttp.TCPConnector(limit=0)) as session:
+    headers = dict(account.metadata)
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session:
         await window(session, kinds, 3)
         for name in chosen:
             without: dict[str, list[float]] = defaultdict(list)
@@ -206,8 +206,9 @@ async def measure(service: Service, account: Account, lambdas: tuple[str, str], 
                 await asyncio.gather(attacking, return_exceptions=True)
                 # it may still be at it until its deadline
                 await asyncio.sleep(float(SETTINGS["LAMBDAS__CALL_SECONDS"]) + 4)
-            table.add_row(name, *(compared(without[kind], under[kind]) for kind in kinds))
-            Console().print(name, *(compared(without[kind], under[kind]) for kind in kinds))
+            row = name, *(compared(without[kind], under[kind]) for kind in kinds)
+            table.add_row(*row)
+            Console(width=200).print(*row, sep=" | ")
     return table
 
 
@@ -228,7 +229,7 @@ def main() -> None:
     with running(lambdas=True, **SETTINGS) as service:
         account = service.account()
         lambdas = running_lambda(service, account, OBEDIENT), running_lambda(service, account, POLITE)
-        Console().print(asyncio.run(measure(service, account, lambdas, options)))
+        Console(width=200).print(asyncio.run(measure(service, account, lambdas, options)))
 
 
 if __name__ == "__main__":
