@@ -16,6 +16,7 @@ from server.lambdas.local.environment import environment
 from server.lambdas.local.folders import Build, LambdaFolder
 from server.lambdas.local.live import Means
 from server.lambdas.local.output import Collected, Lines, Reader
+from server.lambdas.local.priority import Priority
 from server.lambdas.local.process import CannotStart, Process
 from server.lambdas.local.sandbox import Order
 from server.lambdas.local.watch import Most
@@ -212,7 +213,7 @@ class Job:
             )
             self._process = process
             blame: list[str] = []
-            self._means.watch.add(process, Most(MEMORY_BYTES, PROCESSES), blame.append)
+            self._means.watch.add(process, Most(MEMORY_BYTES, PROCESSES), Priority(), blame.append)
             measuring = asyncio.get_running_loop().create_task(self._measure(process, blame))
             try:
                 await process.ended()

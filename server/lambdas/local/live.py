@@ -18,6 +18,7 @@ from server.lambdas.local.connection import Connection
 from server.lambdas.local.environment import environment
 from server.lambdas.local.folders import LambdaFolder
 from server.lambdas.local.output import Log, Reader
+from server.lambdas.local.priority import Priority
 from server.lambdas.local.process import CannotStart, Process
 from server.lambdas.local.relay import Relay
 from server.lambdas.local.sandbox import Order, Way
@@ -64,7 +65,9 @@ class Live:
         return bool(self._blame)
 
     @classmethod
-    async def start(cls, means: Means, deployment: Deployment, folder: LambdaFolder, told: Log) -> Live:
+    async def start(
+        cls, means: Means, deployment: Deployment, folder: LambdaFolder, told: Log, priority: Priority
+    ) -> Live:
         """Start a process; it takes no calls yet.
 
         Raises:
@@ -100,7 +103,7 @@ class Live:
                 live = cls(process, connection, group, stack.pop_all())
         except OSError as error:
             raise CannotStart(str(error)) from error
-        means.watch.add(process, most, live._accuse)
+        means.watch.add(process, most, priority, live._accuse)
         return live
 
     async def ready(self, seconds: float) -> None:

@@ -1,8 +1,9 @@
 """Lets a sandbox that takes much time of the processors have only what nobody else wants.
 
-A bucket: half a processor is filled in all the time, two seconds of one at most. A sandbox that has emptied it becomes
-idle work of the kernel's scheduler, which any other program goes before, and stays that for a while, longer each time
-that it happens again.
+A bucket: a quarter of a processor is filled in all the time, two seconds of one at most. What a sandbox takes drains
+it, and so does what it would take with many threads at a time if it could. A sandbox that has emptied it becomes idle
+work of the kernel's scheduler, which any other program goes before, and stays that for a while, longer each time that
+it happens again.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from pathlib import Path
 
 from server.lambdas.local.usage import Usage, threads
 
-SHARE = 0.5
+SHARE = 0.25
 """Processors that a sandbox may use for ever."""
+THREADS = 3
+"""Threads that may compute at a time: where processors are short, more of them take from others by their number."""
 BURST_SECONDS = 2.0
 """Seconds of a processor that it may use beyond that."""
 FIRST_STAY, LONGEST_STAY = 4.0, 600.0
 """Seconds that it stays idle work; each time soon after the last one doubles it."""
 SOON_SECONDS = 60.0
+LONGEST_CROWD = 0.2
+"""Seconds that a crowd of threads, seen once, is believed to have been there."""
 IDLE_NICE = 19
 SESSION_NICE = 0
 """Where sessions are groups of the kernel's scheduler they share evenly, and the nice value of a process counts inside
@@ -27,24 +32,27 @@ of its session only."""
 
 
 class Priority:
-    """Of one sandbox.
+    """Of one lambda, whatever process it has.
 
     Attributes:
         idle: whether it is idle work now.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self) -> None:
         self.idle = False
         self._left = BURST_SECONDS
         self._seconds = 0.0
-        self._when = now
+        self._when: float | None = None
         self._stay = FIRST_STAY
         self._until = 0.0
 
     def look(self, used: Usage, now: float) -> None:
         """Take what was used since the last look out of the bucket, and see to the sandbox's place."""
-        taken = max(0.0, used.seconds - self._seconds)
-        self._left = min(BURST_SECONDS, self._left + (now - self._when) * SHARE - taken)
+        passed = 0.0 if self._when is None else now - self._when
+        # a new process begins to count anew
+        taken = used.seconds - self._seconds if used.seconds >= self._seconds else used.seconds
+        crowd = min(passed, LONGEST_CROWD) * max(0, used.runnable - THREADS)
+        self._left = min(BURST_SECONDS, self._left + passed * SHARE - taken - crowd)
         self._seconds, self._when = used.seconds, now
         if self.idle:
             if now >= self._until and self._left > 0:

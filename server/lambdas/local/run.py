@@ -15,6 +15,7 @@ from server.errors import LambdaFailed, LambdaNotRunning
 from server.lambdas.local.folders import LambdaFolder
 from server.lambdas.local.live import Live, Means
 from server.lambdas.local.output import Log
+from server.lambdas.local.priority import Priority
 from server.lambdas.local.process import CannotStart
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
@@ -77,6 +78,7 @@ class Run:
         self._live: Live | None = None
         self._called = asyncio.Event()
         self._turned = asyncio.Event()
+        self._priority = Priority()
         self._calls = 0
         self._used = 0.0
         self._keeping = asyncio.get_running_loop().create_task(self._keep(), name=f"lambda {deployment.lambda_id}")
@@ -147,7 +149,9 @@ class Run:
             self._turn(Phase.STARTING)
             ready_seconds, idle = 0.0, False
             try:
-                self._live = live = await Live.start(self._means, self._deployment, self._folder, self._log)
+                self._live = live = await Live.start(
+                    self._means, self._deployment, self._folder, self._log, self._priority
+                )
                 await live.ready(self._means.settings.start_seconds)
                 began = self._used = loop.time()
                 self._turn(Phase.READY)

@@ -29,6 +29,7 @@ class Usage:
         held: bytes of files in its folders in memory.
         files: how many these are.
         seconds: time of processors since its start.
+        runnable: threads that compute, or wait for a processor to do so.
     """
 
     pids: tuple[int, ...]
@@ -37,20 +38,22 @@ class Usage:
     held: int
     files: int
     seconds: float
+    runnable: int
 
 
 def usage(first: int) -> Usage:
     """What a sandbox uses, by its first process."""
     pids = (first, *descendants(first))
-    threads = memory = 0
+    count = memory = runnable = 0
     seconds = 0.0
     for pid in pids:
         numbers = _numbers(Path(f"/proc/{pid}/status"), (*_OF_MEMORY, "Threads:"))
-        threads += numbers.pop("Threads:", 0)
+        count += numbers.pop("Threads:", 0)
         memory += sum(numbers.values()) * _KILOBYTE
         seconds += _seconds(pid)
+        runnable += sum(_runnable(pid, thread) for thread in threads((pid,)))
     held, files = _folders(first)
-    return Usage(pids, threads, memory, held, files, seconds)
+    return Usage(pids, count, memory, held, files, seconds, runnable)
 
 
 def shares(pids: tuple[int, ...]) -> int:
@@ -72,6 +75,12 @@ def _seconds(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(int(ticks) for ticks in fields[_TIMES]) / _TICKS
     return 0.0
+
+
+def _runnable(pid: int, thread: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].lstrip()[:1] == "R"
+    return False
 
 
 def _folders(first: int) -> tuple[int, int]:

@@ -48,11 +48,11 @@ class Watch:
         self._watched: dict[Process, _Watched] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, process: Process, most: Most, ended: Callable[[str], None]) -> None:
+    def add(self, process: Process, most: Most, priority: Priority, ended: Callable[[str], None]) -> None:
         """Watch a process until it is over; `ended` is told why it was ended, just before."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._watched[process] = _Watched(most, ended, Priority(now), now)
+        self._watched[process] = _Watched(most, ended, priority, now)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._look_for_ever(), name="watch of lambdas")
 

@@ -22,9 +22,9 @@ from server.lambdas.local.usage import Usage
 from server.lambdas.local.watch import Most, excess
 
 
-def used(seconds: float = 0.0, threads: int = 1, held: int = 0, files: int = 0) -> Usage:
+def used(seconds: float = 0.0, threads: int = 1, held: int = 0, files: int = 0, runnable: int = 0) -> Usage:
     """Of no process that there is, so that nobody's place is changed."""
-    return Usage((1 << 30,), threads, 0, held, files, seconds)
+    return Usage((1 << 30,), threads, 0, held, files, seconds, runnable)
 
 
 # what is written
@@ -81,7 +81,7 @@ async def test_a_log_outlives_who_keeps_it(tmp_path: Path) -> None:
 
 
 def test_a_sandbox_that_takes_much_time_is_idle_work_for_longer_each_time() -> None:
-    priority = Priority(0.0)
+    priority = Priority()
     now, seconds, stays, since = 0.0, 0.0, [], None
     while now < 120:
         now += 0.1
@@ -106,10 +106,26 @@ def stays_of(stays: list[float]) -> float:
 
 
 def test_a_sandbox_that_takes_little_time_keeps_its_place() -> None:
-    priority = Priority(0.0)
+    priority = Priority()
     for step in range(1, 1000):
-        priority.look(used(step * 0.1 * 0.45), step * 0.1)
+        priority.look(used(step * 0.1 * 0.2), step * 0.1)
         assert not priority.idle
+
+
+def test_many_threads_that_wait_for_a_processor_count_as_what_they_would_take() -> None:
+    priority = Priority()
+    for step in range(10):
+        priority.look(used(step * 0.01, runnable=24), step * 0.1)
+    assert priority.idle
+
+
+def test_a_new_process_does_not_make_a_lambda_innocent() -> None:
+    priority = Priority()
+    for step in range(30):
+        priority.look(used(step * 0.2), step * 0.1)
+    assert priority.idle
+    priority.look(used(0.1), 3.1)
+    assert priority.idle
 
 
 # what is too much
