@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Generic, TypeVar
 
 from server.domain import deadline
@@ -100,8 +99,9 @@ class Limiter:
     async def close(self) -> None:
         """Refuse new and waiting calls, wait for the running ones, and end the threads."""
         self._closed = True
-        ended = partial(self._executor.shutdown, cancel_futures=True)
-        await asyncio.get_running_loop().run_in_executor(None, ended)
+        # at once, before a thread is free to take what waits
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
 
     def _refuse_if_hopeless(self) -> None:
         if self._inside < self._workers:

@@ -32,6 +32,10 @@ Told = Callable[[str, str, float], None]
 """Is told of each call that has ended: full name of the method, name of the gRPC code, seconds."""
 
 
+ANSWER_SECONDS = 0.2
+"""What is left of a call's time for its answer, or a tenth of it: an error that comes too late says nothing."""
+
+
 class Dispatcher:
     """Calls the methods of `luna.v6`.
 
@@ -98,7 +102,7 @@ class Dispatcher:
         address = address_of(context, headers)
         try:
             with self._admission.admitted(method):
-                async with deadline.within(context.time_remaining()):
+                async with deadline.within(_for_work(context.time_remaining())):
                     access = method.access
                     caller = await self._authorizer.caller(headers, access, address)
                     if caller is not None and access is not None:
@@ -133,3 +137,8 @@ class Dispatcher:
         self._completing.add(task)
         task.add_done_callback(self._completing.discard)
         await asyncio.shield(task)
+
+
+def _for_work(remaining: float | None) -> float | None:
+    """The seconds that a call may work for; None: as long as it likes."""
+    return None if remaining is None else remaining - min(ANSWER_SECONDS, remaining / 10)

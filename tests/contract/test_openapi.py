@@ -10,10 +10,12 @@ from luna import options_pb2
 from luna.v6 import documents_pb2
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from gateway.edge import proxied_templates
 from gateway.media import XPK_FILES
 from gateway.openapi import as_yaml, specification
 from gateway.routes import bindings_of
 from server.application import SERVICES
+from server.lambdas.calls import METHODS
 from server.rpc.methods import unary
 from tests.contract.contract import contract
 from tests.contract.operations import Operation, Parameter
@@ -170,6 +172,8 @@ def test_all_that_is_served_is_described_and_nothing_else() -> None:
         for binding in bindings_of(method):
             path = binding.template.path.replace("=**}", "}")
             served |= {(binding.verb.lower(), path), ("options", path)}
+    proxied = {template.replace("=**}", "}") for template in proxied_templates(SERVED)}
+    served |= {(verb.lower(), path) for path in proxied for verb in METHODS}
     paths = resolved(DOCUMENT["paths"])
     assert {(verb, path) for path, item in paths.items() for verb in resolved(item)} == served
 
