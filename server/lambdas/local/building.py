@@ -98,10 +98,12 @@ class Job:
             await asyncio.to_thread(_unpack, self._deployment.archive, self._partial / "code", settings)
         except BadArchive as error:
             raise BuildFailed(str(error)) from error
+        self._lines.add(f"unpacked {len(self._deployment.archive)} bytes of archive")
         (self._partial / "packages").mkdir()
         (self._partial / "packages").chmod(0o755)
         await self._install()
         documentation = await self._described()
+        self._lines.add(f"version {self._deployment.version} is built for {base.interpreter()}")
         build = Build(self._deployment.version, base.version(), base.interpreter(), self.lines, documentation)
         await asyncio.to_thread(self._folder.finish, self._partial, build)
         return build
@@ -121,6 +123,7 @@ class Job:
         """
         file = self._partial / "code" / REQUIREMENTS_FILE
         if not file.is_file():
+            self._lines.add(f"no {REQUIREMENTS_FILE}: nothing to install")
             return
         settings = self._means.settings
         own = requirements.wheels(self._partial / "code" / "wheels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -17,6 +18,7 @@ from server.lambdas.local.folders import Build, LambdaFolder
 from server.lambdas.local.live import Means
 from server.lambdas.local.output import Log
 from server.lambdas.local.run import STATUS, Phase, Run
+from server.lambdas.local.sandbox import Way
 from server.lambdas.local.uids import NoUser
 
 Preparing = Callable[[], Awaitable[Means]]
@@ -47,6 +49,7 @@ class Tenant:
         self._build: Build | None = folder.newest()
         self._image = ImageStatus.COMPLETED if self._build is not None else ImageStatus.NOT_FOUND
         self._told: tuple[str, ...] = () if self._build is None else self._build.logs
+        self._way: Way | None = None
         self._newest: Run | None = None
         self._answering: Run | None = None
         self._deploying: asyncio.Task[None] | None = None
@@ -142,6 +145,7 @@ class Tenant:
             log.exception("lambda %s cannot be built", self._id)
             self._fail(("an unexpected error of the service",))
             return
+        self._way = ready.way
         self._build, self._told, self._image = build, build.logs, ImageStatus.COMPLETED
         overtaken = self._newest
         self._newest = Run(ready, deployment, self._folder, self._log, self._turned)
@@ -172,7 +176,9 @@ class Tenant:
         await asyncio.to_thread(self._folder.keep, versions)
 
     def _info(self) -> dict[str, str]:
-        info: dict[str, str] = {}
+        info: dict[str, str] = {"python": platform.python_version()}
+        if self._way is not None:
+            info["isolation"] = self._way.value
         if self._answering is not None:
             info["answering_version"] = str(self._answering.version)
         if self._newest is not None:
