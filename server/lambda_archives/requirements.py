@@ -51,7 +51,9 @@ def wheel_names(names: Iterable[str]) -> Iterator[str]:
         try:
             yield parse_wheel_filename(name.removeprefix(WHEELS))[0]
         except InvalidWheelFilename:
-            raise BadRequirement(f"{name!r}: the folder wheels/ has wheels alone, named as PEP 427 says") from None
+            raise BadRequirement(
+                f"{_shown(name)}: the folder wheels/ has wheels alone, named as PEP 427 says"
+            ) from None
 
 
 def problems_of_requirements(data: bytes, names: Iterable[str], allowed: Iterable[str]) -> list[str]:
@@ -75,7 +77,7 @@ def problems_of_requirements(data: bytes, names: Iterable[str], allowed: Iterabl
     if ALL in allowed:
         return []
     refused = {name for one in wanted if (name := canonicalize_name(one.name)) not in may | brought}
-    return [f"{REQUIREMENTS_FILE}: package '{name}' is not allowed on this server" for name in sorted(refused)]
+    return [f"{REQUIREMENTS_FILE}: package {_shown(name)} is not allowed on this server" for name in sorted(refused)]
 
 
 def _requirement(text: str, number: int) -> Requirement:

@@ -314,6 +314,12 @@ def test_packages_are_held_to_the_list_of_the_operator() -> None:
     assert len(problems_of(data, replace(rules, requirements=()))) == 3
 
 
+def test_a_name_without_end_is_told_by_its_beginning() -> None:
+    rules = replace(RULES, requirements=("numpy",))
+    told = problem(zipped({"lambda_main.py": MAIN, "requirements.txt": b"ab" * 1000}), rules)
+    assert told == f"requirements.txt: package '{'ab' * 50}...' is not allowed on this server"
+
+
 def test_a_package_whose_wheel_is_brought_needs_no_permission() -> None:
     wheel = "wheels/my_package-1.0-py3-none-any.whl"
     data = zipped({"lambda_main.py": MAIN, "requirements.txt": b"My.Package", wheel: b"PK"})
