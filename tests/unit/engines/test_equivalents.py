@@ -10,7 +10,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from engines.packs import pack as packs
-from engines.packs.graph import Graph
+from engines.packs.graph import Graph, Shape
 from engines.packs.pack import Pack
 from engines.runtime.equivalents import faster
 from engines.runtime.onnx_runtime import OnnxRuntime
@@ -53,6 +53,85 @@ def test_slopes_of_channels_give_the_same_whatever_their_sign_and_size(tmp_path:
     assert operators(rewritten) == {"Conv", "Relu", "Add"}
     expected, found = both(path, noise(2, 3, 9, 7))
     assert np.abs(found - expected).max() < 1e-6
+
+
+def test_slopes_up_to_one_give_the_same_with_one_step_less(tmp_path: Path) -> None:
+    graph = Graph("slopes")
+    slopes = np.minimum(SLOPES, 1).reshape(6, 1, 1)
+    graph.add("PRelu", convolved(graph, 6), graph.constant(slopes), output="result")
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, {"result": ["n", 6, "y", "x"]}, tmp_path / "slopes.onnx")
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-6
+
+
+def weights(*shape: int) -> Tensor:
+    return np.random.default_rng(7).normal(0, 0.3, shape).astype(np.float32)
+
+
+def shapes(model: bytes) -> dict[str, tuple[int, ...]]:
+    return {one.name: tuple(one.dims) for one in onnx.load_model_from_string(model).graph.initializer}
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool", ""])
+def test_channels_of_zeros_fill_blocks_and_give_the_same(tmp_path: Path, pool: str) -> None:
+    graph = Graph("blocks")
+    value = graph.add("PRelu", convolved(graph, 6), graph.constant(SLOPES.reshape(6, 1, 1)))
+    if pool:
+        value = graph.add(pool, value, kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1])
+    graph.convolution(value, weights(4, 6, 2, 2), weights(4), output="result")
+    graph.convolution(value, weights(5, 6, 1, 1), weights(5), output="other")
+    outputs: dict[str, Shape] = {"result": ["n", 4, "y", "x"], "other": ["n", 5, "v", "u"]}
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, outputs, tmp_path / "blocks.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    assert rewritten is not None
+    assert {(16, 3, 3, 3), (16, 1, 1, 1), (4, 16, 2, 2), (5, 16, 1, 1)} <= set(shapes(rewritten).values())
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-6
+
+
+def test_blocks_are_not_filled_where_somebody_else_sees_the_channels(tmp_path: Path) -> None:
+    graph = Graph("seen")
+    value = graph.add("PRelu", convolved(graph, 6), graph.constant(SLOPES.reshape(6, 1, 1)), output="seen")
+    graph.convolution(value, weights(4, 6, 1, 1), weights(4), output="result")
+    outputs: dict[str, Shape] = {"seen": ["n", 6, "y", "x"], "result": ["n", 4, "y", "x"]}
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, outputs, tmp_path / "seen.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    assert rewritten is not None
+    assert (4, 6, 1, 1) in shapes(rewritten).values()
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-6
+
+
+def test_the_probability_of_two_classes_and_what_else_is_made_of_the_same_are_one_convolution(tmp_path: Path) -> None:
+    graph = Graph("heads")
+    value = convolved(graph, 16)
+    scores = graph.convolution(value, 5 * weights(2, 16, 1, 1), weights(2))
+    graph.add("Softmax", scores, output="probability", axis=1)
+    graph.convolution(value, weights(4, 16, 1, 1), weights(4), output="regression")
+    outputs: dict[str, Shape] = {"probability": ["n", 2, "y", "x"], "regression": ["n", 4, "y", "x"]}
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, outputs, tmp_path / "heads.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    assert rewritten is not None
+    assert operators(rewritten) == {"Conv", "Split", "Sigmoid"}
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(("channels", "axis"), [(3, 1), (2, 2), (2, -1)])
+def test_other_probabilities_stay(tmp_path: Path, channels: int, axis: int) -> None:
+    graph = Graph("others")
+    graph.add("Softmax", convolved(graph, channels), output="result", axis=axis)
+    path = saved(graph, {"image": ["n", 3, 9, 7]}, {"result": ["n", channels, 7, 5]}, tmp_path / "others.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+def test_probabilities_of_older_operators_which_are_of_all_that_follows_stay(tmp_path: Path) -> None:
+    graph = Graph("older")
+    graph.add("Softmax", convolved(graph, 2), output="result", axis=1)
+    path = saved(graph, {"image": ["n", 3, 9, 7]}, {"result": ["n", 2, 7, 5]}, tmp_path / "older.onnx")
+    model = onnx.load(path, load_external_data=False)
+    model.opset_import[0].version = 11
+    assert faster(model) is None
 
 
 @pytest.mark.parametrize("slope", [np.full((1,), 0.2), np.full((1, 5), 0.2), np.full((6, 7, 5), 0.2)])
