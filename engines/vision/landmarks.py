@@ -1,4 +1,4 @@
-"""Landmarks by an ensemble of regression trees, evaluated for several faces at once.
+"""Landmarks by an ensemble of regression trees.
 
 Kazemi and Sullivan, One Millisecond Face Alignment with an Ensemble of Regression Trees, CVPR 2014. Follows dlib's
 `shape_predictor` to the rounding of single features, so that its points are dlib's.
@@ -8,22 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engines.packs.errors import PackDamaged
 from engines.vision.boxes import Boxes
+from engines.vision.compiled import compiled
 from engines.vision.decoding import Image
 
 Points = npt.NDArray[np.float32]
 """float32 [n, p, 2], (x, y) in pixels."""
-
-_THIRD: npt.NDArray[np.int16] = (np.arange(3 * 255 + 1) // 3).astype(np.int16)
-
-_BYTE = 8
-_WORD = 16
-"""Splits of a tree whose outcomes are looked up at once; a tree of four levels has 15."""
-
 
 _NEVER = 256
 """No two grey values differ by more."""
@@ -32,35 +26,29 @@ _NEVER = 256
 class LandmarkPredictor:
     """Finds the points of faces whose rectangles are known.
 
-    All splits of all trees are judged at once, and a tree's outcomes, as bits of one number, tell the leaf: each step
-    of the interpreter costs more than the few splits that are judged in vain.
-
     Args:
         model: an .npz file that `engines.packs.dlib_landmarks.arrays` describes.
+
+    Raises:
+        PackDamaged: its arrays do not fit together.
     """
 
     def __init__(self, model: Path) -> None:
         with np.load(model, allow_pickle=False) as arrays:
             self._mean: npt.NDArray[np.float32] = arrays["mean"]
-            self._anchor = arrays["anchor"].astype(np.intp)
-            self._delta = np.ascontiguousarray(arrays["delta"].transpose(0, 2, 1))
-            first, second, threshold, leaf = (arrays[name] for name in ("first", "second", "threshold", "leaf"))
-        cascades, trees, splits = first.shape
-        # a split that no tree has never succeeds, so that the outcomes of a tree fill whole bytes
-        spare = [(0, 0), (0, 0), (0, -splits % _BYTE)]
-        if splits < _WORD:
-            spare[2] = (0, _WORD - splits)
-        compared = (np.pad(one, spare).astype(np.intp).reshape(cascades, -1) for one in (first, second))
-        self._compared = np.concatenate(list(compared), axis=1)
-        # grey values are whole, and so are their differences: they exceed a threshold where they exceed its whole part
-        threshold = np.clip(np.floor(threshold), -_NEVER, _NEVER).astype(np.int16)
-        self._threshold = np.pad(threshold, spare, constant_values=_NEVER).reshape(cascades, -1)
-        self._leaf = leaf.reshape(cascades, trees * (splits + 1), -1)
-        self._splits = splits
-        self._trees = trees
-        self._tree_leaves = np.arange(trees)[:, None] * (splits + 1)
-        self._leaf_of = _leaf_of(splits) if splits < _WORD else None
+            self._anchor = arrays["anchor"].astype(np.uint16)
+            self._delta = np.ascontiguousarray(arrays["delta"], np.float32)
+            # grey values are whole, and so are their differences: beyond a threshold is beyond its whole part
+            threshold = np.clip(np.floor(arrays["threshold"]), -_NEVER, _NEVER)
+            compared = arrays["first"], arrays["second"], threshold
+            leaf = arrays["leaf"]
+        if len({one.shape for one in compared}) != 1:
+            raise PackDamaged(f"{model.name}: its arrays do not fit together")
+        # side by side, because that is how they are read
+        self._split = np.stack(compared, axis=-1).astype(np.int16)
+        self._leaf = np.ascontiguousarray(leaf.reshape(*leaf.shape[:3], -1), np.float32)
         self._similarity = _similarity(self._mean.astype(np.float64))
+        self._check(model)
 
     @property
     def count(self) -> int:
@@ -80,92 +68,132 @@ class LandmarkPredictor:
             rectangles: [n, 4], as dlib's face detector would draw them: from the brows to the chin. The corners are
                 pixels of the rectangle, both of them.
         """
-        if not len(rectangles):
-            return np.empty((0, self.count, 2), np.float32)
-        corners = np.asarray(rectangles, np.float64)
-        origin, size = corners[:, :2, None], corners[:, 2:, None] - corners[:, :2, None]
-        faces = len(corners)
-        # coordinates by axis, [n, 2, points]: two long rows instead of many short ones
-        shapes = np.repeat(self._mean.T[None], faces, axis=0)
-        shifts = np.empty((self._trees + 1, faces, self._mean.size), np.float32)
-        for cascade in range(len(self._compared)):
-            place = self._turns(shapes) @ self._delta[cascade]
-            place += shapes.take(self._anchor[cascade], axis=2)
-            feature = _grey(image, place * size + origin)
-            compared = feature.take(self._compared[cascade], axis=1, mode="clip")
-            half = compared.shape[1] // 2
-            leaf = self._reached(compared[:, :half] - compared[:, half:] > self._threshold[cascade])
-            # Summed tree by tree, as dlib does: another order would round differently, and a feature on the edge
-            # between two pixels would then be read from the other one.
-            shifts[0] = shapes.transpose(0, 2, 1).reshape(faces, -1)
-            self._leaf[cascade].take(leaf.T + self._tree_leaves, axis=0, out=shifts[1:], mode="clip")
-            points = np.asarray(cv2.reduce(shifts.reshape(len(shifts), -1), 0, cv2.REDUCE_SUM), np.float32)
-            shapes = points.reshape(faces, -1, 2).transpose(0, 2, 1)
-        return np.asarray((shapes * size + origin).transpose(0, 2, 1), np.float32)
+        faces = np.ascontiguousarray(rectangles, np.float64)
+        shapes = np.repeat(self._mean.reshape(1, -1), len(faces), axis=0)
+        trees = self._split, self._leaf
+        _fit(shapes, np.ascontiguousarray(image), faces, self._similarity, self._anchor, self._delta, *trees)
+        origin, size = faces[:, None, :2], faces[:, None, 2:] - faces[:, None, :2]
+        return np.asarray(shapes.reshape(len(faces), self.count, 2) * size + origin, np.float32)
 
-    def _reached(self, outcomes: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-        """The leaf of each tree, [n, trees], counted within the tree, from the outcomes of all splits."""
-        faces = len(outcomes)
-        if self._leaf_of is not None:
-            words = np.packbits(outcomes, axis=1, bitorder="little").view("<u2")
-            return self._leaf_of.take(words)
-        outcomes = outcomes.reshape(faces, self._trees, -1)
-        node = np.zeros((faces, self._trees, 1), np.intp)
-        while node[0, 0, 0] < self._splits:
-            node = 2 * node + 2 - np.take_along_axis(outcomes, node, axis=2)
-        return np.asarray(node[..., 0] - self._splits, np.intp)
+    def _check(self, model: Path) -> None:
+        """Compiled code does not look whether an index is within an array.
 
-    def _turns(self, shapes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The scaled rotations [n, 2, 2] that take the mean shape to these, [n, 2, p], to be multiplied from the left.
-
-        Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
+        Raises:
+            PackDamaged: one would not be.
         """
-        scaled = shapes.reshape(len(shapes), -1).astype(np.float64) @ self._similarity
-        return scaled.astype(np.float32).reshape(-1, 2, 2)
+        cascades, trees, splits = self._split.shape[:3]
+        features, points = self._anchor.shape[1], self.count
+        shapes = {
+            (cascades, trees, splits + 1, 2 * points): self._leaf,
+            (cascades, features): self._anchor,
+            (cascades, features, 2): self._delta,
+            (points, 2): self._mean,
+        }
+        fits = all(one.shape == shape for shape, one in shapes.items())
+        compared = self._split[..., :2]
+        within = compared.min() >= 0 and compared.max() < features and self._anchor.max() < points
+        # a tree is full: all of its leaves are on one level
+        if not (fits and within and splits & (splits + 1) == 0):
+            raise PackDamaged(f"{model.name}: its arrays do not fit together")
 
 
 def _similarity(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The matrix [2 p, 4] that takes a shape's coordinates, all x before all y, to its scaled rotation from the mean.
+    """The matrix [2 p, 2] that takes a shape's coordinates to its scaled rotation from the mean, as cosine and sine.
 
     The rotation with the least squared error is linear in the coordinates: its cosine is the sum of the products of
     both shapes' coordinates, its sine that of the crossed ones. The mean shape is centred, so the other need not be.
+
+    Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
     """
     centred = mean - mean.mean(axis=0)
     centred /= np.square(centred).sum()
-    x, y = centred.T
-    cosine, sine = np.concatenate([x, y]), np.concatenate([-y, x])
-    return np.column_stack([cosine, -sine, sine, cosine])
+    crossed = np.stack([-centred[:, 1], centred[:, 0]], axis=1)
+    return np.column_stack([centred.reshape(-1), crossed.reshape(-1)])
 
 
-def _leaf_of(splits: int) -> npt.NDArray[np.intp]:
-    """The leaf for each word of outcomes, the first split's in the lowest bit; a split that succeeds turns left."""
-    words = np.arange(1 << _WORD)
-    node = np.zeros_like(words)
-    for _ in range((splits + 1).bit_length() - 1):
-        node = 2 * node + 2 - (words >> node & 1)
-    return np.asarray(node - splits, np.intp)
+@compiled
+def _fit(
+    shapes: npt.NDArray[np.float32],
+    image: Image,
+    faces: npt.NDArray[np.float64],
+    similarity: npt.NDArray[np.float64],
+    anchor: npt.NDArray[np.uint16],
+    delta: npt.NDArray[np.float32],
+    split: npt.NDArray[np.int16],
+    leaf: npt.NDArray[np.float32],
+) -> None:
+    """Moves shapes to where the faces show them, cascade by cascade.
+
+    Args:
+        shapes: coordinates within the rectangles, x before y, [n, 2 p]; they are changed.
+        image: the picture.
+        faces: rectangles, [n, 4].
+        similarity: takes a shape to its rotation from the mean, [2 p, 2].
+        anchor: the point that a feature is near to, [c, f].
+        delta: where it is from there in a face that is not turned, [c, f, 2].
+        split: two features, and by how much the first must be brighter to turn left, [c, t, d, 3].
+        leaf: shifts, [c, t, d + 1, 2 p].
+    """
+    grey = np.empty((len(faces), anchor.shape[1]), np.int16)
+    reached = np.empty((split.shape[1], len(faces)), np.uint64)
+    for cascade in range(len(anchor)):
+        for face in range(len(faces)):
+            _look(grey[face], image, faces[face], shapes[face], similarity, anchor[cascade], delta[cascade])
+        for tree in range(split.shape[1]):
+            for face in range(len(faces)):
+                reached[tree, face] = _reached(split[cascade, tree], grey[face])
+        # When all are known, so that the processor can fetch many at once. Tree by tree, as dlib adds them: another
+        # order would round differently, and a feature on the edge between two pixels be read from the other one.
+        for tree in range(split.shape[1]):
+            for face in range(len(faces)):
+                for coordinate in range(shapes.shape[1]):
+                    shapes[face, coordinate] += leaf[cascade, tree, reached[tree, face], coordinate]
 
 
-def _grey(image: Image, place: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
-    """Grey values at places [n, 2, f] of an image, int16 [n, f]; 0 outside of it.
+@compiled
+def _look(
+    grey: npt.NDArray[np.int16],
+    image: Image,
+    face: npt.NDArray[np.float64],
+    shape: npt.NDArray[np.float32],
+    similarity: npt.NDArray[np.float64],
+    anchor: npt.NDArray[np.uint16],
+    delta: npt.NDArray[np.float32],
+) -> None:
+    """Fills in the grey values that trees compare, [f]; 0 outside of the image. The others are those of one face.
 
     Grey is the mean of the channels rounded down, as dlib takes it. Only the pixels that are asked for are converted.
     """
     height, width = image.shape[:2]
-    place += 0.5
-    whole = np.floor(place, out=place).astype(np.int64)
-    x, y = whole[:, 0], whole[:, 1]
-    index = y * width
-    index += x
-    inside = None
-    # read as unsigned, what is negative is beyond the end too
-    unsigned = whole.view(np.uint64)
-    if unsigned[:, 0].max() >= width or unsigned[:, 1].max() >= height:
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        index *= inside
-    pixels = image.reshape(-1, 3).take(index, axis=0)
-    total = pixels[..., 0].astype(np.uint16)
-    total += pixels[..., 1]
-    total += pixels[..., 2]
-    grey = _THIRD.take(total)
-    return grey if inside is None else np.asarray(grey * inside, np.int16)
+    turn = np.zeros(2, np.float64)
+    for coordinate in range(len(shape)):
+        turn += similarity[coordinate] * np.float64(shape[coordinate])
+    cosine, sine = np.float32(turn[0]), np.float32(turn[1])
+    left, top = face[0], face[1]
+    across, down = face[2] - left, face[3] - top
+    for feature in range(len(anchor)):
+        # unsigned, because numba would look at each other index whether it is negative
+        point = np.uint64(2) * np.uint64(anchor[feature])
+        right, below = delta[feature, 0], delta[feature, 1]
+        x = cosine * right - sine * below + shape[point]
+        y = sine * right + cosine * below + shape[point + np.uint64(1)]
+        column = np.int64(np.floor(x * across + left + 0.5))
+        row = np.int64(np.floor(y * down + top + 0.5))
+        grey[feature] = 0
+        if 0 <= row < height and 0 <= column < width:
+            total = (
+                np.uint32(image[row, column, 0]) + np.uint32(image[row, column, 1]) + np.uint32(image[row, column, 2])
+            )
+            grey[feature] = total // np.uint32(3)
+
+
+@compiled
+def _reached(split: npt.NDArray[np.int16], grey: npt.NDArray[np.int16]) -> np.uint64:
+    """The leaf of one tree [d, 3] for the grey values of one face."""
+    splits = np.uint64(len(split))
+    node = np.uint64(0)
+    while node < splits:
+        first, second = np.uint64(split[node, 0]), np.uint64(split[node, 1])
+        brighter = np.int32(grey[first]) - np.int32(grey[second])
+        node = np.uint64(2) * node + np.uint64(2) - np.uint64(brighter > split[node, 2])
+    return node - splits

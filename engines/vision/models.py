@@ -96,6 +96,10 @@ class Models:
             raise RuntimeFailure(message)
         if not np.allclose(np.linalg.norm(described, axis=1), 1, atol=1e-3):
             raise RuntimeFailure("the descriptor network gives no vectors of unit length")
+        region = alignment.rectangles(2 * alignment.CANONICAL_POINTS[None])
+        for predictor in (self.landmarks5, self.landmarks68):
+            if predictor is not None:
+                _check_finite(predictor.predict(grey, region), "landmarks")
         self._try_estimators(grey)
 
     def _try_estimators(self, grey: Image) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
 from engines.packs import pack as packs
+from engines.packs.errors import PackDamaged
 from engines.packs.pack import Pack
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.vision import alignment
@@ -86,6 +87,25 @@ def test_trees_of_any_depth_lead_to_the_leaf_that_they_are_walked_to(
         shape += arrays["leaf"][0, tree, node - splits]
     found = LandmarkPredictor(model).predict(astronaut, np.array([(x1, y1, x2, y2)], np.float32))[0]
     assert np.abs(found - (shape * (x2 - x1, y2 - y1) + (x1, y1))).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("first", 800), ("second", -1), ("anchor", 5), ("leaf", None), ("delta", None), ("threshold", None)],
+)
+def test_trees_that_would_read_beyond_their_arrays_are_refused(
+    pack: Pack, tmp_path: Path, name: str, value: int | None
+) -> None:
+    with np.load(pack.path(packs.LANDMARKS5)) as file:
+        arrays = dict(file)
+    if value is None:
+        arrays[name] = arrays[name][:, 1:]
+    else:
+        arrays[name].reshape(-1)[-1] = value
+    path = tmp_path / "damaged.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(PackDamaged, match=r"damaged\.npz"):
+        LandmarkPredictor(path)
 
 
 @pytest.mark.parametrize("photo", ["astronaut", "hopper"])
