@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.vision.boxes import Boxes
+from engines.vision.compiled import compiled
 from engines.vision.decoding import Image
 from server.domain.vision import WARP_SIZE
 
@@ -111,8 +112,10 @@ def warp(image: Image, transform: Matrix) -> Image:
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
         matrix[:, 2] += matrix[:, :2] @ (ratio / 2 - 0.5)
         matrix[:, :2] *= ratio
-    warped = cv2.warpAffine(part, matrix, (WARP_SIZE, WARP_SIZE), flags=cv2.INTER_LINEAR)
-    return np.asarray(warped, np.uint8)
+    # four channels take two thirds of the time of three, for the same values
+    four = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
+    warped = cv2.warpAffine(four, matrix, (WARP_SIZE, WARP_SIZE), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 def unit_square() -> tuple[float, float]:
@@ -122,6 +125,39 @@ def unit_square() -> tuple[float, float]:
 
 
 def chip(warped: Image) -> Image:
-    """The network's chip, uint8 [150, 150, 3], cut out of a warp."""
-    inner = warped[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return np.asarray(cv2.resize(inner, (CHIP_SIZE, CHIP_SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+    """The network's chip, uint8 [150, 150, 3], cut out of a warp: means of areas, three pixels of four."""
+    return _three_of_four(np.ascontiguousarray(warped[MARGIN:-MARGIN, MARGIN:-MARGIN]))
+
+
+@compiled
+def _three_of_four(image: Image) -> Image:
+    """INTER_AREA of OpenCV for three quarters of the size, to the last bit, in a quarter of its time.
+
+    A square of four by four pixels becomes one of three by three. A row of four, a b c d, becomes (3a + b) / 4,
+    (2b + 2c) / 4, (c + 3d) / 4; both ways that is a whole number of sixteenths, which is rounded half to even.
+    """
+    height, width, _ = image.shape
+    source = image.reshape(height, 3 * width)
+    result = np.empty((height // 4 * 3, width // 4 * 9), np.uint8)
+    thirds = np.empty((3, 3 * width), np.uint16)
+    for square in range(height // 4):
+        for x in range(3 * width):
+            a, b = np.uint16(source[4 * square, x]), np.uint16(source[4 * square + 1, x])
+            c, d = np.uint16(source[4 * square + 2, x]), np.uint16(source[4 * square + 3, x])
+            thirds[0, x], thirds[1, x], thirds[2, x] = 3 * a + b, 2 * b + 2 * c, c + 3 * d
+        for third in range(3):
+            row, line = thirds[third], result[3 * square + third]
+            for block in range(width // 4):
+                for channel in range(3):
+                    x, y = 12 * block + channel, 9 * block + channel
+                    e, f, g, h = np.uint32(row[x]), np.uint32(row[x + 3]), np.uint32(row[x + 6]), np.uint32(row[x + 9])
+                    line[y] = _sixteenth(3 * e + f)
+                    line[y + 3] = _sixteenth(2 * f + 2 * g)
+                    line[y + 6] = _sixteenth(g + 3 * h)
+    return result.reshape(height // 4 * 3, width // 4 * 3, 3)
+
+
+@compiled
+def _sixteenth(value: np.uint32) -> np.uint32:
+    """A sixteenth, rounded half to even."""
+    return np.uint32(value + 7 + (value >> 4 & 1)) >> np.uint32(4)

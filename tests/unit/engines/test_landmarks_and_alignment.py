@@ -144,6 +144,13 @@ def test_the_similarity_transform_has_no_better_rival(
     assert matrix[0, 1] == -matrix[1, 0]
 
 
+def test_the_chip_is_the_mean_of_areas_to_the_last_bit(astronaut: Image) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (250, 250, 3), np.uint8)
+    for warp in (noise, noise // 64 * 64, astronaut[:250, 100:350]):
+        expected = cv2.resize(warp[25:-25, 25:-25], (150, 150), interpolation=cv2.INTER_AREA)
+        assert np.array_equal(alignment.chip(np.ascontiguousarray(warp)), expected)
+
+
 def test_the_chip_of_a_warp_is_dlibs_chip(
     detector: Detector, landmarks5: LandmarkPredictor, astronaut: Image, dlib_predictor5: Any
 ) -> None:
