@@ -7,6 +7,8 @@ one fixed transform, whatever made the warp.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,8 @@ _TEMPLATE5 = np.array(
     ]
 )
 
+_TEMPLATE_IN_WARP = (_TEMPLATE5 + _PADDING) / (1 + 2 * _PADDING) * CHIP_SIZE * _SCALE - 0.5 + MARGIN
+
 _SHRINK_BELOW = 0.5
 _SHRINK_TO = 0.75
 """A face that the warp would shrink by more than half is first shrunk by area means until this scale is left."""
@@ -57,14 +61,23 @@ def similarity(source: npt.NDArray[np.floating], target: npt.NDArray[np.floating
 
     Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 1991.
     """
-    source = np.asarray(source, np.float64)
-    target = np.asarray(target, np.float64)
-    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
-    square = max(float(np.square(a).sum()), 1e-12)
-    cosine = (a * b).sum() / square
-    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / square
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.column_stack([turn, target.mean(axis=0) - turn @ source.mean(axis=0)])
+    return _similarity(np.ascontiguousarray(source, np.float64), np.ascontiguousarray(target, np.float64))
+
+
+@compiled
+def _similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> Matrix:
+    count = len(source)
+    x, y = source[:, 0].sum() / count, source[:, 1].sum() / count
+    u, v = target[:, 0].sum() / count, target[:, 1].sum() / count
+    along, across, square = 0.0, 0.0, 0.0
+    for point in range(count):
+        a, b = source[point, 0] - x, source[point, 1] - y
+        c, d = target[point, 0] - u, target[point, 1] - v
+        along += a * c + b * d
+        across += a * d - b * c
+        square += a * a + b * b
+    cosine, sine = along / max(square, 1e-12), across / max(square, 1e-12)
+    return np.array([[cosine, -sine, u - cosine * x + sine * y], [sine, cosine, v - sine * x - cosine * y]])
 
 
 def rectangles(points: npt.NDArray[np.float32]) -> Boxes:
@@ -89,18 +102,15 @@ def warp_transform(landmarks: npt.NDArray[np.float32]) -> Matrix:
 
     dlib lays its template over the chip's area, so that (0, 0) is the corner of the first pixel and not its centre.
     """
-    chip = (_TEMPLATE5 + _PADDING) / (1 + 2 * _PADDING) * CHIP_SIZE
-    return similarity(landmarks, chip * _SCALE - 0.5 + MARGIN)
+    return similarity(landmarks, _TEMPLATE_IN_WARP)
 
 
 def warp(image: Image, transform: Matrix) -> Image:
     """The warp, uint8 [250, 250, 3]; what lies outside the image is black."""
-    corners = np.array([(0, 0), (WARP_SIZE, 0), (0, WARP_SIZE), (WARP_SIZE, WARP_SIZE)], np.float64)
-    back = cv2.invertAffineTransform(transform)
-    reach = corners @ back[:, :2].T + back[:, 2]
     height, width = image.shape[:2]
-    left, top = np.clip(np.floor(reach.min(axis=0)) - 2, 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(reach.max(axis=0)) + 2, (left + 1, top + 1), (width, height)).astype(int)
+    (a, b, x), (c, d, y) = cv2.invertAffineTransform(transform).tolist()
+    left, right = _reach(x, WARP_SIZE * a, WARP_SIZE * b, width)
+    top, bottom = _reach(y, WARP_SIZE * c, WARP_SIZE * d, height)
     part = image[top:bottom, left:right]
     matrix = transform.copy()
     matrix[:, 2] += transform[:, :2] @ (left, top)
@@ -116,6 +126,21 @@ def warp(image: Image, transform: Matrix) -> Image:
     four = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
     warped = cv2.warpAffine(four, matrix, (WARP_SIZE, WARP_SIZE), flags=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), np.uint8)
+
+
+def _reach(origin: float, first: float, second: float, size: int) -> tuple[int, int]:
+    """From where to where a parallelogram reaches along an axis, with a margin, within an image; never nothing.
+
+    Args:
+        origin: one of its corners.
+        first: how far one of its sides leads from there.
+        second: the other one.
+        size: of the image.
+    """
+    low = math.floor(origin + min(first, 0) + min(second, 0)) - 2
+    high = math.ceil(origin + max(first, 0) + max(second, 0)) + 2
+    begin = min(max(low, 0), size - 1)
+    return begin, min(max(high, begin + 1), size)
 
 
 def unit_square() -> tuple[float, float]:

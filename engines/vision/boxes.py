@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+
+from engines.vision.compiled import compiled
 
 Boxes: TypeAlias = npt.NDArray[np.float32]
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -17,34 +18,46 @@ def suppress(boxes: Boxes, scores: Scores, threshold: float) -> npt.NDArray[np.i
 
     Args:
         boxes: [n, 4].
-        scores: [n], above 0.
-        threshold: a box whose intersection over union with a better one is above this is dropped.
+        scores: [n]; a box whose score is not above 0 is dropped.
+        threshold: so is a box whose intersection over union with a better one is above this.
 
     Returns:
         Indices of the boxes that stay, best first.
     """
-    if not len(boxes):
-        return np.empty(0, np.intp)
-    corner_and_size = boxes.copy()
-    corner_and_size[:, 2:] -= boxes[:, :2]
-    kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]  # takes arrays
-    return np.asarray(kept, np.intp).reshape(-1)
+    return _best(boxes, scores, threshold, of_smaller=False)
 
 
 def suppress_contained(boxes: Boxes, scores: Scores, threshold: float) -> npt.NDArray[np.intp]:
     """As `suppress`, with the intersection measured as a part of the smaller box: one box inside another is dropped."""
-    x1, y1, x2, y2 = boxes.T
-    area = (x2 - x1) * (y2 - y1)
-    order = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        common = np.maximum(width, 0) * np.maximum(height, 0)
-        order = rest[common <= threshold * np.minimum(area[best], area[rest])]
-    return np.array(kept, np.intp)
+    return _best(boxes, scores, threshold, of_smaller=True)
+
+
+def _best(boxes: Boxes, scores: Scores, threshold: float, *, of_smaller: bool) -> npt.NDArray[np.intp]:
+    order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
+    return _kept(np.ascontiguousarray(boxes, np.float32), order, threshold, of_smaller)
+
+
+@compiled
+def _kept(boxes: Boxes, order: npt.NDArray[np.intp], threshold: float, of_smaller: bool) -> npt.NDArray[np.intp]:
+    kept = np.empty(len(order), np.intp)
+    count = 0
+    for one in order:
+        stays = True
+        for better in kept[:count]:
+            width = min(boxes[one, 2], boxes[better, 2]) - max(boxes[one, 0], boxes[better, 0])
+            height = min(boxes[one, 3], boxes[better, 3]) - max(boxes[one, 1], boxes[better, 1])
+            if width <= 0 or height <= 0:
+                continue
+            common = width * height
+            first = (boxes[one, 2] - boxes[one, 0]) * (boxes[one, 3] - boxes[one, 1])
+            second = (boxes[better, 2] - boxes[better, 0]) * (boxes[better, 3] - boxes[better, 1])
+            if common > threshold * (min(first, second) if of_smaller else first + second - common):
+                stays = False
+                break
+        if stays:
+            kept[count] = one
+            count += 1
+    return kept[:count]
 
 
 def squared(boxes: Boxes) -> Boxes:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.vision.alignment import CHIP_SIZE, chip
+from engines.vision.compiled import compiled
 from engines.vision.decoding import Image
 from server.domain.vision import Quality
 
@@ -67,19 +68,14 @@ def estimate(warp: Image) -> Quality:
     little is overexposed. illumination: balance of the left and right half. specularity: how little of it is glare.
     """
     face = chip(warp)
-    grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.float32)
-    inside = grey[_MASK]
-    left, right = grey[_LEFT].mean(), grey[_RIGHT].mean()
-    red, green, blue = cv2.split(face)
-    highest = cv2.max(cv2.max(red, green), blue)[_MASK].astype(np.int16)
-    lowest = cv2.min(cv2.min(red, green), blue)[_MASK].astype(np.int16)
-    glare = (highest > _CLIPPED) & (highest - lowest < _COLOURLESS)
+    grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8)
+    counts, left, right, glare = _counted(face, grey, _MASK)
     return Quality(
         blurriness=_SHARPNESS(_sharpness(grey)),
-        dark=_BRIGHTEST(float(np.quantile(inside, 0.9))),
-        illumination=_IMBALANCE(float(abs(left - right) / max(left + right, 1.0))),
-        specularity=_SPECULAR(float(glare.mean())),
-        light=_OVEREXPOSED(float((inside > _NEARLY_WHITE).mean())),
+        dark=_BRIGHTEST(float(np.searchsorted(counts.cumsum(), 0.9 * counts.sum()))),
+        illumination=_IMBALANCE(abs(left - right) / max(left + right, 1.0)),
+        specularity=_SPECULAR(glare),
+        light=_OVEREXPOSED(float(counts[_NEARLY_WHITE + 1 :].sum() / counts.sum())),
     )
 
 
@@ -106,11 +102,49 @@ def _part(quality: float, share: float) -> float:
     return 1 - share + share * quality
 
 
-def _sharpness(grey: npt.NDArray[np.float32]) -> float:
+@compiled
+def _counted(
+    face: Image, grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], float, float, float]:
+    """Of the pixels of a mask: how many have each grey value, the mean greys of its halves, the part that glares."""
+    counts, halves, sums = np.zeros(256, np.int64), np.zeros(2, np.int64), np.zeros(2, np.int64)
+    glare = 0
+    height, width = mask.shape
+    for y in range(height):
+        for x in range(width):
+            if not mask[y, x]:
+                continue
+            counts[grey[y, x]] += 1
+            halves[2 * x // width] += 1
+            sums[2 * x // width] += grey[y, x]
+            red, green, blue = face[y, x, 0], face[y, x, 1], face[y, x, 2]
+            highest, lowest = max(red, green, blue), min(red, green, blue)
+            if highest > _CLIPPED and highest - lowest < _COLOURLESS:
+                glare += 1
+    return counts, sums[0] / halves[0], sums[1] / halves[1], glare / halves.sum()
+
+
+def _sharpness(grey: npt.NDArray[np.uint8]) -> float:
     """Logarithm of the ratio of fine to coarser detail."""
-    fine, middle, coarse = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1, 2, 4))
-    detail = (fine - middle)[_MASK].var() + _FLOOR
-    return float(np.log10(detail / ((middle - coarse)[_MASK].var() + _FLOOR)))
+    wide = grey.astype(np.float32)
+    fine, middle, coarse = (np.asarray(cv2.GaussianBlur(wide, (0, 0), sigma), np.float32) for sigma in (1, 2, 4))
+    detail = _variance(fine, middle, _MASK) + _FLOOR
+    return float(np.log10(detail / (_variance(middle, coarse, _MASK) + _FLOOR)))
+
+
+@compiled
+def _variance(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> float:
+    """Variance of the difference of two pictures within a mask."""
+    count, total, squares = 0, 0.0, 0.0
+    height, width = mask.shape
+    for y in range(height):
+        for x in range(width):
+            if mask[y, x]:
+                difference = np.float64(a[y, x]) - np.float64(b[y, x])
+                count += 1
+                total += difference
+                squares += difference * difference
+    return squares / count - (total / count) ** 2
 
 
 _FLOOR = 0.05
@@ -125,5 +159,3 @@ def _ellipse() -> npt.NDArray[np.bool_]:
 
 
 _MASK = _ellipse()
-_LEFT = _MASK & (np.arange(CHIP_SIZE) < CHIP_SIZE // 2)
-_RIGHT = _MASK & (np.arange(CHIP_SIZE) >= CHIP_SIZE // 2)
