@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from engines.runtime.runtime import Session, Tensor
 from engines.vision.boxes import Boxes, Scores, squared, suppress, suppress_contained
+from engines.vision.compiled import compiled
 from engines.vision.decoding import Image
 from engines.vision.detections import NOTHING, Detections
 
@@ -121,17 +122,9 @@ class Detector:
         for top, left in product(range(0, max(1, height - reach), _TILE), range(0, max(1, width - reach), _TILE)):
             tile = level[None, top : top + _TILE + reach, left : left + _TILE + reach]
             answer = self._proposal.run({"image": _scaled(tile)})
-            probability = answer["probability"][0, 1]
-            place = np.flatnonzero(probability > self._thresholds.proposal)
-            if not len(place):
-                continue
-            y, x = np.divmod(place, probability.shape[1])
-            window = np.empty((len(place), 4), np.float32)
-            window[:, 0], window[:, 1] = x * _STRIDE + left, y * _STRIDE + top
-            window[:, 2:] = window[:, :2] + _WINDOW
-            regression = answer["regression"][0].reshape(4, -1).take(place, axis=1)
-            boxes.append(window + regression.T * _WINDOW)
-            scores.append(probability.take(place))
+            windows, certainty = _windows(answer["probability"][0], answer["regression"][0], self._thresholds.proposal)
+            boxes.append(windows + np.array([left, top, left, top], np.float32))
+            scores.append(certainty)
         found, probability = np.concatenate(boxes), np.concatenate(scores)
         if len(found) <= _MAX_PROPOSALS:
             return found, probability
@@ -145,6 +138,31 @@ class Detector:
             for begin in range(0, len(boxes), _BATCH)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@compiled
+def _windows(probability: Tensor, regression: Tensor, threshold: float) -> tuple[Boxes, Scores]:
+    """The windows of a tile that the proposal network lets pass, row by row, and their probabilities.
+
+    Args:
+        probability: of no face and of a face, [2, rows, columns].
+        regression: corrections of the windows' corners, in units of their size, [4, rows, columns].
+        threshold: what the probability of a face must exceed.
+    """
+    rows, columns = probability.shape[1:]
+    boxes = np.empty((np.sum(probability[1] > threshold), 4), np.float32)
+    scores = np.empty(len(boxes), np.float32)
+    count = 0
+    for row in range(rows):
+        for column in range(columns):
+            if probability[1, row, column] > threshold:
+                boxes[count, 0], boxes[count, 1] = column * _STRIDE, row * _STRIDE
+                boxes[count, 2], boxes[count, 3] = boxes[count, 0] + _WINDOW, boxes[count, 1] + _WINDOW
+                for corner in range(4):
+                    boxes[count, corner] += regression[corner, row, column] * _WINDOW
+                scores[count] = probability[1, row, column]
+                count += 1
+    return boxes, scores
 
 
 def _shrunk(image: Image, scale: float) -> Iterator[Image]:
