@@ -58,7 +58,8 @@ class DefaultEngine:
         self._given = runtime
         self._runtime: Runtime | None = None
         self._observer = observer
-        self._limiter = Limiter(settings.at_once(_cores()), settings.max_queue)
+        at_once = settings.at_once(_cores())
+        self._limiter = Limiter(at_once, settings.waiting(at_once))
         self._pipeline: Pipeline | None = None
         self._version: int | None = None
 
@@ -84,7 +85,7 @@ class DefaultEngine:
     @property
     def places(self) -> int:
         """Images that it works on and keeps waiting at the most; further ones are refused."""
-        return self._limiter.workers + self._settings.max_queue
+        return self._limiter.workers + self._limiter.max_queue
 
     @property
     def waiting(self) -> int:

@@ -62,6 +62,11 @@ class Limiter:
         return self._workers
 
     @property
+    def max_queue(self) -> int:
+        """Calls that may wait for a thread."""
+        return self._max_queue
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for a thread."""
         return max(0, self._inside - self._workers)

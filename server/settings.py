@@ -120,6 +120,13 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+_IN_ONE_REQUEST = 100
+"""Images that one request may have (`max_items` of its images): with nobody else there, all find a place."""
+
+_TURNS = 32
+"""Who waits longer than so many turns is better told to come back: a long queue answers nobody sooner."""
+
+
 class Engine(Group):
     """The inference engine."""
 
@@ -143,7 +150,12 @@ class Engine(Group):
     workers: int = Field(
         0, ge=0, description="Images worked on at the same time; 0 is one for each core, four with a GPU."
     )
-    max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
+    max_queue: int = Field(
+        0,
+        ge=0,
+        description="Images that may wait; further ones are refused with 429. 0 is 32 for each that is worked on, but "
+        "100 at least, which one request may have.",
+    )
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
     min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
     auto_rotation: bool = Field(
@@ -182,6 +194,10 @@ class Engine(Group):
     def at_once(self, cores: int) -> int:
         """Images worked on at the same time on so many cores. Threads sleep while a GPU computes, so there are more."""
         return self.workers or (cores if self.device == "cpu" else 4 * cores)
+
+    def waiting(self, at_once: int) -> int:
+        """Images that may wait while so many are worked on."""
+        return self.max_queue or max(_IN_ONE_REQUEST, _TURNS * at_once)
 
 
 class Access(Group):

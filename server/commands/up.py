@@ -207,7 +207,8 @@ def _places(settings: Settings) -> int:
         return edge.MOST_CALLS
     engines = 1 if settings.engine.shared else settings.grpc.servers
     cores = math.ceil(len(os.sched_getaffinity(0)) / engines)
-    return engines * (settings.engine.at_once(cores) + settings.engine.max_queue)
+    at_once = settings.engine.at_once(cores)
+    return engines * (at_once + settings.engine.waiting(at_once))
 
 
 def _workers(settings: Settings) -> dict[str, str]:

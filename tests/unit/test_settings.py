@@ -66,6 +66,11 @@ def test_a_gpu_is_given_more_images_at_a_time_than_there_are_cores() -> None:
     assert Engine(device="cuda:0", workers=5).at_once(8) == 5
 
 
+def test_as_many_images_wait_as_one_request_has_and_32_turns_of_all_that_are_worked_on() -> None:
+    assert [Engine().waiting(at_once) for at_once in (1, 3, 4, 16)] == [100, 100, 128, 512]
+    assert Engine(max_queue=7).waiting(16) == 7
+
+
 def test_the_password_of_the_client_commands_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     # they read it from the environment, and some of them read the settings as well
     monkeypatch.setenv("LUNA_PASSWORD", "open sesame")
