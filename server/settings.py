@@ -143,6 +143,11 @@ class Engine(Group):
     workers: int = Field(
         0, ge=0, description="Images worked on at the same time; 0 is one for each core, four with a GPU."
     )
+    processes: bool = Field(
+        True,
+        description="Work on images in a process each instead of in threads of the server: more of them at the same "
+        "time, and an image that ends its process fails alone. CPU only: a GPU is used from one process.",
+    )
     max_queue: int = Field(256, ge=1, description="Images that may wait; further ones are refused with 429.")
     max_pixels: int = Field(64_000_000, ge=10_000, description="Largest image, in pixels after decoding.")
     min_face: int = Field(40, ge=20, le=1000, description="Smallest face looked for, in pixels.")
