@@ -17,6 +17,9 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+from graphs import constant
+from test_assembling import made
+from test_turns import Seen
 
 from engines.crew.crew import Unexpected, Work
 from engines.crew.line import Line, packed
@@ -42,9 +45,6 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.settings import Engine, Settings
-from tests.unit.engines.graphs import constant
-from tests.unit.engines.test_assembling import made
-from tests.unit.engines.test_turns import Seen
 
 FACE = frozenset(
     {
