@@ -242,6 +242,11 @@ async def test_memory_that_is_short_ends_a_process_of_the_engine_first(crew: Pro
     assert {badness(pid) for pid in crew.pids} == {min(1000, badness("self") + 300)}
 
 
+async def test_a_process_lets_its_parent_go_first(crew: ProcessCrew, apart: DefaultEngine) -> None:
+    own = psutil.Process().nice()
+    assert {psutil.Process(pid).nice() for pid in crew.pids} == {min(19, own + 5)}
+
+
 @pytest.mark.parametrize(("processes", "children"), [(True, 1), (False, 0)])
 async def test_the_setting_chooses_the_crew(pack: Pack, processes: bool, children: int) -> None:
     engine = {"processes": processes, "workers": 1}
