@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class Beginning:
 
 
 class Worker:
-    """A process that begins to load its networks. Not safe in several threads at once, `end` apart.
+    """A process that has begun to load its networks. Not safe in several threads at once, `end` apart.
 
     It is no fork: gRPC has threads. It sees none of the settings in the environment, which have passwords in them.
 
@@ -88,7 +88,9 @@ class Worker:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, option, seconds)
         self._line = Line(ours, wary=True)
-        self._first = packed(beginning)
+        # where it has ended already, its first answer is missed
+        with suppress(OSError):
+            self._line.send(packed(beginning))
 
     @property
     def pid(self) -> int:
@@ -101,7 +103,7 @@ class Worker:
         Raises:
             Lost: it has ended instead.
         """
-        return self.ask(self._first)
+        return self._answer()
 
     def ask(self, piece: bytes) -> Answer:
         """Let it do a piece of work, as `packed` gives it.
@@ -110,17 +112,13 @@ class Worker:
             NotHeard: it had ended before.
             Lost: it has ended, or has not answered in time and is ended.
         """
-        heard = False
         try:
             self._line.send(piece)
-            heard = True
-            return self._line.receive()  # type: ignore[return-value]
         except BlockingIOError:
-            self.kill()
-            message = f"did not answer within {self._patience:g} seconds and was ended"
-            raise Lost(message) from None
-        except (OSError, EOFError):
-            raise (Lost if heard else NotHeard)(self._fate()) from None
+            raise self._hung() from None
+        except OSError:
+            raise NotHeard(self._fate()) from None
+        return self._answer()
 
     def hang_up(self) -> None:
         """Tell it to end, whatever it does."""
@@ -139,6 +137,18 @@ class Worker:
         self._line.close()
         self._process.kill()
         self._process.wait()
+
+    def _answer(self) -> Answer:
+        try:
+            return self._line.receive()  # type: ignore[return-value]
+        except BlockingIOError:
+            raise self._hung() from None
+        except (OSError, EOFError):
+            raise Lost(self._fate()) from None
+
+    def _hung(self) -> Lost:
+        self.kill()
+        return Lost(f"did not answer within {self._patience:g} seconds and was ended")
 
     def _fate(self) -> str:
         """How it has ended."""
@@ -166,4 +176,6 @@ def _deaf() -> Iterator[None]:
 
 def _environment() -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    return own | dict.fromkeys(_ONE_THREAD, "1")
+    # what this process imports, wherever it was started
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return own | path | dict.fromkeys(_ONE_THREAD, "1")
