@@ -6,27 +6,20 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Concatenate
 
-import cv2
-
+from engines.crew.crew import Crew, P, Served, T, Work
 from engines.limiter import Limiter
 from engines.packs.describing import calibrations
 from engines.packs.pack import Pack
-from engines.runtime.batching import BatchingRuntime, Policy
-from engines.runtime.choose import choose
 from engines.runtime.runtime import Runtime, RuntimeFailure
 from engines.turn import EngineObserver, Turn, reporting
-from engines.vision import descriptor
-from engines.vision.models import assemble
-from engines.vision.pipeline import Pipeline
+from engines.vision.raw_descriptors import aggregate
 from server.domain.descriptors import Calibration
 from server.domain.engine import Look, feature
 from server.domain.vision import BODIES, DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor
 from server.errors import BadQuery, EngineFailure, FeatureOff, Unavailable
 from server.settings import Engine
-
-T = TypeVar("T")
 
 _LOOK = Look()
 
@@ -42,8 +35,9 @@ class DefaultEngine:
     Args:
         installed: prepared packs; where several serve a task, the first does.
         settings: threads, limits and switches.
-        runtime: what executes the networks; the one that the settings name where none is given.
+        runtime: what executes the networks of a crew of threads; the one that the settings name where none is given.
         observer: is told what runs, and for how long.
+        crew: does the work, and tells the same observer of networks; threads of this process where none is given.
     """
 
     def __init__(
@@ -52,23 +46,20 @@ class DefaultEngine:
         settings: Engine,
         runtime: Runtime | None = None,
         observer: EngineObserver | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self._installed = installed
         self._settings = settings
-        self._given = runtime
-        self._runtime: Runtime | None = None
         self._observer = observer
         at_once = settings.at_once(_cores())
         self._limiter = Limiter(at_once, settings.waiting(at_once))
-        self._pipeline: Pipeline | None = None
-        self._version: int | None = None
+        self._crew = _threads(installed, settings, runtime, observer) if crew is None else crew
+        self._served: Served | None = None
 
     @property
     def descriptor_version(self) -> int:
         """Version of the face descriptors that are made where none is named; known from `start` on."""
-        if self._version is None:
-            raise Unavailable(component="The inference engine")
-        return self._version
+        return self._known().descriptor_version
 
     @property
     def calibrations(self) -> Mapping[int, Calibration]:
@@ -78,9 +69,7 @@ class DefaultEngine:
     @property
     def runtime(self) -> str:
         """Name of the runtime and its device; known from `start` on."""
-        if self._runtime is None:
-            raise Unavailable(component="The inference engine")
-        return self._runtime.name
+        return self._known().runtime
 
     @property
     def places(self) -> int:
@@ -97,28 +86,22 @@ class DefaultEngine:
 
         Raises:
             PackDamaged: the 68-point model is switched on and the pack has been prepared without it.
-            EngineFailure: a network cannot be loaded, or gives something else.
+            EngineFailure: a network cannot be loaded, or gives something else; or a process cannot be started.
         """
-        # Images are worked on side by side already; threads of OpenCV's own would only fight over the cores.
-        cv2.setNumThreads(1)
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
             # not through the limiter, which learns from what it runs how long images take
-            self._pipeline = await asyncio.to_thread(self._load)
+            self._served = await asyncio.to_thread(self._crew.start, self._limiter.workers)
         except RuntimeFailure as failure:
             raise EngineFailure(message=failure) from failure
-        self._version = self._pipeline.descriptor_version
 
     async def close(self) -> None:
         """Refuse further work, wait for what is running, and free the networks."""
         await self._limiter.close()
-        self._pipeline = None
-        if self._runtime is not None:
-            await asyncio.to_thread(self._runtime.close)
+        await asyncio.to_thread(self._crew.close)
 
     def needs(self, subject: Estimation | str) -> str | None:
         """What must be installed or switched on to serve an estimation, or `BODIES`; None where it is served."""
-        return self._ready().estimates.needs(subject)
+        return self._known().needs[subject]
 
     async def detect(self, image: bytes, look: Look = _LOOK) -> DetectedImage:
         """Find who is in one encoded image.
@@ -130,7 +113,7 @@ class DefaultEngine:
             Busy: the limiter's queue is full.
         """
         self._check(look.estimations, bodies=look.bodies)
-        return await self._run("detect", partial(self._ready().detect, image, look))
+        return await self._run(Work.detect, image, look)
 
     async def inspect(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedFace:
         """Take an encoded face sample as a face.
@@ -143,7 +126,7 @@ class DefaultEngine:
         if Estimation.LIVENESS in estimations:
             message = "liveness cannot be estimated of a face sample: image_type must be 0"
             raise BadQuery(field=feature(Estimation.LIVENESS), message=message)
-        return await self._run("inspect", partial(self._ready().inspect, sample, estimations=estimations))
+        return await self._run(Work.inspect, sample, estimations=estimations)
 
     async def inspect_body(self, sample: bytes, *, estimations: frozenset[Estimation] = frozenset()) -> DetectedBody:
         """Take an encoded body sample as a body.
@@ -153,7 +136,7 @@ class DefaultEngine:
             NotAnImage, FeatureOff, Busy: as for `detect`.
         """
         self._check(estimations)
-        return await self._run("inspect_body", partial(self._ready().inspect_body, sample, estimations=estimations))
+        return await self._run(Work.inspect_body, sample, estimations=estimations)
 
     async def describe(self, samples: Sequence[bytes], *, version: int | None = None) -> list[ExtractedDescriptor]:
         """Descriptors of face samples, in their order.
@@ -166,7 +149,7 @@ class DefaultEngine:
         described: list[ExtractedDescriptor] = []
         for begin in range(0, len(samples), _GROUP):
             group = samples[begin : begin + _GROUP]
-            described += await self._run("describe", partial(self._ready().describe, group, wanted))
+            described += await self._run(Work.describe, group, wanted)
         return described
 
     async def normalise(self, image: bytes, *, width: int, height: int) -> bytes:
@@ -176,7 +159,7 @@ class DefaultEngine:
             WrongSampleSize: the image has another size.
             NotAnImage, Busy: as for `detect`.
         """
-        return await self._run("normalise", partial(self._ready().normalise, image, width=width, height=height))
+        return await self._run(Work.normalise, image, width=width, height=height)
 
     async def to_jpeg(self, image: bytes) -> bytes:
         """An encoded image as JPEG; the bytes as they are where they are JPEG already.
@@ -184,22 +167,11 @@ class DefaultEngine:
         Raises:
             NotAnImage, ImageTooLarge, Busy: as for `detect`.
         """
-        return await self._run("to_jpeg", partial(self._ready().to_jpeg, image))
+        return await self._run(Work.to_jpeg, image)
 
     def aggregate(self, descriptors: Sequence[ExtractedDescriptor]) -> ExtractedDescriptor:
         """One descriptor of several of the same person: their mean by score, of unit length; the score is the mean."""
-        return descriptor.aggregate(descriptors)
-
-    def _load(self) -> Pipeline:
-        self._runtime = self._chosen()
-        models = assemble(self._installed, self._runtime, self._settings)
-        models.warm_up(self._settings.min_face)
-        return Pipeline(models, self._settings)
-
-    def _chosen(self) -> Runtime:
-        if self._given is not None:
-            return BatchingRuntime(self._given, Policy(max_batch=self._settings.max_batch), self._observer)
-        return choose(self._settings, self._installed[0].folder.parent, self._observer)
+        return aggregate(descriptors)
 
     def _check(self, estimations: frozenset[Estimation], *, bodies: bool = False) -> None:
         subjects: list[Estimation | str] = [one for one in Estimation if one in estimations]
@@ -208,17 +180,29 @@ class DefaultEngine:
             if needs is not None:
                 raise FeatureOff(feature=feature(subject), needs=needs)
 
-    def _ready(self) -> Pipeline:
-        if self._pipeline is None:
+    def _known(self) -> Served:
+        if self._served is None:
             raise Unavailable(component="The inference engine")
-        return self._pipeline
+        return self._served
 
-    async def _run(self, kind: str, work: Callable[[], T]) -> T:
+    async def _run(self, method: Callable[Concatenate[Work, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._known()
+        kind = method.__name__
         with reporting(kind, self._observer):
             try:
+                work = partial(self._crew.work, method, *args, **kwargs)
                 return await self._limiter.run(Turn(kind, work, self._observer))
             except RuntimeFailure as failure:
                 raise EngineFailure(message=failure) from failure
+
+
+def _threads(
+    installed: Sequence[Pack], settings: Engine, runtime: Runtime | None, observer: EngineObserver | None
+) -> Crew:
+    # here, so that a process whose crew is another one imports no networks, and has the memory for something else
+    from engines.crew.threads import ThreadCrew
+
+    return ThreadCrew(installed, settings, runtime, observer)
 
 
 def _cores() -> int:

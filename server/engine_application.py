@@ -12,9 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from luna.engine.v1 import engine_pb2_grpc
 
+from engines.crew.processes import ProcessCrew
 from engines.engine import DefaultEngine
 from engines.packs.pack import load
-from engines.vision import descriptor
+from engines.vision.raw_descriptors import aggregate
 from server.inference.guard import SERVICE, Guard
 from server.inference.remote import RemoteEngine
 from server.inference.service import InferenceService
@@ -47,7 +48,7 @@ async def engine_of(settings: Settings, metrics: Metrics) -> AsyncIterator[Defau
     remote = RemoteEngine(
         settings.engine,
         max_message_bytes=settings.grpc.max_message_bytes + _AROUND,
-        aggregate=descriptor.aggregate,
+        aggregate=aggregate,
         asked=metrics.asked,
     )
     try:
@@ -60,17 +61,19 @@ async def engine_of(settings: Settings, metrics: Metrics) -> AsyncIterator[Defau
 
 @asynccontextmanager
 async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[DefaultEngine]:
-    """An engine in this process, started.
+    """An engine of this process, started: its work is done in threads, or in processes of its own.
 
     Raises:
         PackMissing, PackDamaged: a model pack cannot be used.
     """
     names = dict.fromkeys(settings.engine.packs)
     packs = [await asyncio.to_thread(load, settings.models_folder, name) for name in names]
-    engine = DefaultEngine(packs, settings.engine, observer=metrics)
-    await engine.start()
-    metrics.watch_queue(lambda: engine.waiting)
+    apart = settings.engine.processes and settings.engine.device == "cpu"
+    crew = ProcessCrew(packs, settings.engine, metrics) if apart else None
+    engine = DefaultEngine(packs, settings.engine, observer=metrics, crew=crew)
     try:
+        await engine.start()
+        metrics.watch_queue(lambda: engine.waiting)
         yield engine
     finally:
         await engine.close()

@@ -150,6 +150,11 @@ class Engine(Group):
     workers: int = Field(
         0, ge=0, description="Images worked on at the same time; 0 is one for each core, four with a GPU."
     )
+    processes: bool = Field(
+        True,
+        description="Work on images in a process each instead of in threads of the server: more of them at the same "
+        "time, and an image that ends its process fails alone. CPU only: a GPU is used from one process.",
+    )
     max_queue: int = Field(
         0,
         ge=0,

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from engines.vision import descriptor
+from engines.vision.raw_descriptors import aggregate
 from server.inference.remote import RemoteEngine
 from server.settings import Engine
 from tests.packs import default_pack, models_folder
@@ -78,7 +78,7 @@ def metrics(port: int) -> dict[tuple[str, ...], float]:
 async def client(*engines: EngineProcess, secret: str = SECRET, start: bool = True) -> AsyncIterator[RemoteEngine]:
     """A server's side of engine processes."""
     settings = Engine.model_validate({"address": ",".join(one.address for one in engines), "secret": secret})
-    remote = RemoteEngine(settings, max_message_bytes=33 << 20, aggregate=descriptor.aggregate)
+    remote = RemoteEngine(settings, max_message_bytes=33 << 20, aggregate=aggregate)
     try:
         if start:
             await remote.start()

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.vision import alignment, descriptor, expression, iris, pose, quality
+from engines.vision import alignment, expression, iris, pose, quality
 from engines.vision.boxes import squared
 from engines.vision.expression import rounded
 from engines.vision.landmarks import LandmarkPredictor
 from engines.vision.measures.measured import measured
 from engines.vision.models import Models
+from engines.vision.raw_descriptors import raw
 from engines.vision.view import BodyView, FaceView
 from server.domain.vision import (
     BODIES,
@@ -149,9 +150,7 @@ class Estimates:
         if Estimation.BODY_DESCRIPTOR in wanted and describer is not None and views:
             vectors = describer.describe([view.warp for view in views])
             for fields, vector, view in zip(found, vectors, views, strict=True):
-                fields["body_descriptor"] = ExtractedDescriptor(
-                    describer.version, descriptor.raw(vector), view.confidence
-                )
+                fields["body_descriptor"] = ExtractedDescriptor(describer.version, raw(vector), view.confidence)
         return [replace(body, **fields) for body, fields in zip(bodies, found, strict=True)]  # type: ignore[arg-type]
 
     def described(self, views: Sequence[FaceView], version: int) -> list[ExtractedDescriptor]:
@@ -159,7 +158,7 @@ class Estimates:
         describer = self._models.describers[version]
         vectors = describer.describe([view.warp for view in views])
         return [
-            ExtractedDescriptor(version, descriptor.raw(vector), score)
+            ExtractedDescriptor(version, raw(vector), score)
             for vector, score in zip(vectors, self._scores(views), strict=True)
         ]
 

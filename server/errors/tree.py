@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,10 @@ class LunaError(Exception):
         self.violations = violations
         self.detail = self.template.format_map(self.values)
         super().__init__(self.detail)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors travel between processes of the engine: made without the constructor, whose arguments have names."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     def body(self, base: str = "") -> dict[str, object]:
         """The error as LUNA writes it: `error_code`, `desc`, `detail`, `link`."""

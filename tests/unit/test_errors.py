@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import string
 from pathlib import Path
@@ -218,3 +219,14 @@ def test_the_page_has_each_code_once_as_an_anchor_and_each_reason_once() -> None
         kind = by_reason[row[3]]
         assert row[0].endswith(str(kind.code))
         assert row[1:3] + row[4:] == [str(kind.status), kind.grpc.name, kind.desc, f"{kind.template} |"]
+
+
+@pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
+def test_an_error_travels_between_processes_with_all_that_it_says(error: type[LunaError]) -> None:
+    names = [name for _, name, _, _ in string.Formatter().parse(error.template) if name]
+    sent = error(violations=(Violation("a.b", "is wrong"),), **{name: f"some {name}" for name in names}, more=1)
+    sent.add_note("for a reader of logs")
+    received = pickle.loads(pickle.dumps(sent))
+    assert type(received) is error
+    assert vars(received) == vars(sent)
+    assert (received.args, str(received), received.body()) == (sent.args, str(sent), sent.body())
