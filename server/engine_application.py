@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import grpc
@@ -14,14 +14,15 @@ from luna.engine.v1 import engine_pb2_grpc
 
 from engines.crew.processes import ProcessCrew
 from engines.engine import DefaultEngine
-from engines.packs.pack import load
+from engines.packs.pack import Pack, load
+from engines.turn import EngineObserver
 from engines.vision.raw_descriptors import aggregate
 from server.inference.guard import SERVICE, Guard
 from server.inference.remote import RemoteEngine
 from server.inference.service import InferenceService
 from server.metrics import Metrics, served
 from server.rpc.options import server_options
-from server.settings import LOOPBACK, Settings
+from server.settings import LOOPBACK, Engine, Settings
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +69,20 @@ async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Defa
     """
     names = dict.fromkeys(settings.engine.packs)
     packs = [await asyncio.to_thread(load, settings.models_folder, name) for name in names]
-    apart = settings.engine.processes and settings.engine.device == "cpu"
-    crew = ProcessCrew(packs, settings.engine, metrics) if apart else None
-    engine = DefaultEngine(packs, settings.engine, observer=metrics, crew=crew)
+    engine = configured(packs, settings.engine, metrics)
     try:
         await engine.start()
         metrics.watch_queue(lambda: engine.waiting)
         yield engine
     finally:
         await engine.close()
+
+
+def configured(packs: Sequence[Pack], settings: Engine, observer: EngineObserver | None = None) -> DefaultEngine:
+    """An engine that is not started yet. Its work is done in threads or in processes, as the settings say."""
+    apart = settings.processes and settings.device == "cpu"
+    crew = ProcessCrew(packs, settings, observer) if apart else None
+    return DefaultEngine(packs, settings, observer=observer, crew=crew)
 
 
 class EngineOnDemand:

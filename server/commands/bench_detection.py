@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engines.engine import DefaultEngine
 from engines.packs.errors import PackError
 from engines.packs.pack import Pack
 from server.commands import models
@@ -22,6 +21,7 @@ from server.commands.client import complain
 from server.commands.console import console as wide
 from server.domain.engine import Look
 from server.domain.vision import DetectedImage
+from server.engine_application import configured
 from server.errors import InvalidInput, LunaError
 from server.settings import Settings
 
@@ -173,11 +173,11 @@ def looked_at(image: DetectedImage) -> Seen:
 async def _seen(
     packs: Sequence[Pack], settings: Settings, folder: Path, names: Sequence[str], min_face: int, console: Console
 ) -> dict[str, Seen]:
-    engine = DefaultEngine(packs, settings.engine.model_copy(update={"min_face": min_face}))
-    await engine.start()
+    engine = configured(packs, settings.engine.model_copy(update={"min_face": min_face}))
     places = asyncio.Semaphore(IN_FLIGHT)
     columns = (TextColumn(f"smallest face {min_face}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
+        await engine.start()
         with Progress(*columns, console=console, transient=True) as progress:
             bar = progress.add_task("", total=len(names))
 

@@ -41,6 +41,7 @@ from server.commands.console import console as wide
 from server.commands.demo_pictures import PicturesMissing
 from server.domain.engine import Look
 from server.domain.vision import Estimation
+from server.engine_application import configured
 from server.settings import Settings
 
 ROUNDS = 6
@@ -48,6 +49,9 @@ ROUNDS = 6
 
 BATCH = 8
 """Samples of the row that describes."""
+
+BOXES = "detect without samples"
+"""What is asked where nothing is kept: no warp is encoded."""
 
 BARE, ENGINE = "bare networks", "engine"
 OWN, FLOOR = "networks, as the engine runs them", "floor: those, and OpenCV"
@@ -204,9 +208,12 @@ async def _measured(
     service: tuple[str, tuple[str, str]] | None,
     console: Console,
 ) -> list[Result]:
-    engine = DefaultEngine(packs, settings.engine)
-    await engine.start()
+    # all callers find a place, which is what is measured
+    engine = configured(
+        packs, settings.engine.model_copy(update={"max_queue": settings.engine.max_queue or max(callers)})
+    )
     try:
+        await engine.start()
         pictures = await scenes(engine, photos)
         warps = [face.warp for face in (await engine.detect(pictures[20])).faces[:BATCH]]
         tasks = _tasks(pictures, warps)
@@ -241,6 +248,7 @@ def _tasks(pictures: Mapping[int, bytes], warps: Sequence[bytes]) -> dict[str, T
     tasks: dict[str, Task] = {}
     for count, image in pictures.items():
         tasks[_named(DETECT, count)] = partial(_detect, image, Look())
+        tasks[_named(BOXES, count)] = partial(_detect, image, Look(warps=False))
     tasks[_named(RECOGNISE, 1)] = partial(_detect, pictures[1], describing)
     tasks[f"describe {len(warps)} samples"] = partial(_describe, warps)
     return tasks
@@ -345,9 +353,9 @@ def _service(
                 made.sample(found.face.sample_id)
 
         yield [
-            Row(_named(DETECT, faces), way, count, partial(_threads, partial(call, image)))
+            Row(_named(task, faces), way, count, partial(_threads, partial(call, image)))
             for faces, image in pictures.items()
-            for way, call in ((SERVICE, look), (STORING, detect))
+            for task, way, call in ((BOXES, SERVICE, look), (DETECT, STORING, detect))
             for count in callers
         ]
 

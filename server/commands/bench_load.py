@@ -13,15 +13,18 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+
+import psutil
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """One stretch: how long it took until the last answer, and what each call took; in seconds.
 
-    `processor` is the processor time that this process used meanwhile, in seconds: what others do on the machine does
-    not add to it.
+    `processor` is the processor time that this process and those that it has begun used meanwhile, in seconds: what
+    others do on the machine does not add to it.
     """
 
     seconds: float
@@ -48,10 +51,20 @@ class Figures:
     calls: int
 
 
+def spent() -> float:
+    """Processor time of this process and of those that it has begun and that are there, in seconds."""
+    children = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            children += times.user + times.system
+    return time.process_time() + children
+
+
 async def in_tasks(call: Callable[[], Awaitable[object]], callers: int, seconds: float) -> Window:
     """One window of tasks of this event loop. Every caller calls at least once."""
     latencies: list[float] = []
-    used, begin = time.process_time(), time.perf_counter()
+    used, begin = spent(), time.perf_counter()
 
     async def repeat() -> None:
         while True:
@@ -65,7 +78,7 @@ async def in_tasks(call: Callable[[], Awaitable[object]], callers: int, seconds:
     async with asyncio.TaskGroup() as group:
         for _ in range(callers):
             group.create_task(repeat())
-    return Window(time.perf_counter() - begin, tuple(latencies), time.process_time() - used)
+    return Window(time.perf_counter() - begin, tuple(latencies), spent() - used)
 
 
 def in_threads(call: Callable[[], object], callers: int, seconds: float) -> Window:
@@ -82,10 +95,10 @@ def in_threads(call: Callable[[], object], callers: int, seconds: float) -> Wind
                 return taken
 
     with ThreadPoolExecutor(callers) as pool:
-        used, begin = time.process_time(), time.perf_counter()
+        used, begin = spent(), time.perf_counter()
         found = [pool.submit(repeat) for _ in range(callers)]
         latencies = tuple(latency for one in found for latency in one.result())
-        return Window(time.perf_counter() - begin, latencies, time.process_time() - used)
+        return Window(time.perf_counter() - begin, latencies, spent() - used)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -14,7 +14,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from engines.engine import DefaultEngine
 from engines.packs.errors import PackDamaged, PackError
 from engines.packs.manifest import Calibration, Manifest, Task
 from engines.packs.pack import MANIFEST, Pack, load
@@ -23,6 +22,7 @@ from server.commands.bench_metrics import Bools, Floats, accuracies, allowed, au
 from server.commands.client import complain
 from server.domain.engine import Look
 from server.domain.vision import DetectedFace, DetectedImage, Estimation
+from server.engine_application import configured
 from server.errors import LunaError
 from server.settings import Settings
 
@@ -161,7 +161,7 @@ async def _distances(
     packs: Sequence[Pack], settings: Settings, version: int, folder: Path, pairs: Sequence[Pair], console: Console
 ) -> Floats:
     """Distances of the pairs, float64 [n]; NaN where a picture has no face."""
-    engine = DefaultEngine(packs, settings.engine.model_copy(update={"descriptor_version": version}))
+    engine = configured(packs, settings.engine.model_copy(update={"descriptor_version": version}))
     await engine.start()
     images = paths(pairs)
     vectors: dict[str, Floats] = {}

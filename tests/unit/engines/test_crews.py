@@ -254,7 +254,7 @@ async def test_the_setting_chooses_the_crew(pack: Pack, processes: bool, childre
     settings = Settings.model_validate({"models": pack.folder.parent, "engine": engine})
     async with own_engine(settings, Metrics()) as one:
         assert len(set(psutil.Process().children()) - before) == children
-        assert one.places == 1 + settings.engine.max_queue
+        assert one.places == 1 + settings.engine.waiting(1)
     assert set(psutil.Process().children()) <= before
 
 
