@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from storage.embedded.sockets import mark
 from tests.service import Service
 
@@ -20,6 +22,17 @@ def pids(service: Service, program: str) -> list[int]:
     if program == "redis":
         return [pid for pid, line in _marked(service) if line.startswith(f"{mark(service.data)}-redis")]
     return service.pids(program)
+
+
+def engine_processes(service: Service) -> list[int]:
+    """The processes in which the servers' engines work on images."""
+    found = []
+    for child in [child for server in service.pids("server") for child in psutil.Process(server).children()]:
+        # one that has just ended has no command line
+        with suppress(psutil.Error):
+            if "engines.crew" in child.cmdline():
+                found.append(child.pid)
+    return sorted(found)
 
 
 def everything(service: Service) -> set[int]:

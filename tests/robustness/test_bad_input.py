@@ -31,6 +31,7 @@ from luna.v6 import (
 
 from tests.robustness.bombs import images
 from tests.robustness.client import client, person
+from tests.robustness.faults import engine_processes
 from tests.service import Account, Service, running
 
 JSON = {"content-type": "application/json"}
@@ -115,10 +116,10 @@ def rest(service: Service, mine: Account) -> Rest:
 
 @pytest.fixture(autouse=True)
 def lives_on(service: Service) -> Iterator[None]:
-    """After every test the server is the same process, and healthy."""
-    before = service.pids("server")
+    """After every test the server and those of its engine are the same processes, and healthy."""
+    before = processes(service)
     yield
-    assert service.pids("server") == before
+    assert processes(service) == before
     service.wait(10)
 
 
@@ -129,10 +130,18 @@ def code_of(call: Any) -> grpc.StatusCode:
     return code
 
 
+def processes(service: Service) -> list[int]:
+    """The server, and where its engine works on images."""
+    return service.pids("server") + engine_processes(service)
+
+
 def memory(service: Service) -> int:
-    """The most memory that the server ever had, in bytes."""
-    (server,) = service.pids("server")
-    line = next(one for one in Path(f"/proc/{server}/status").read_text().splitlines() if one.startswith("VmHWM"))
+    """The most memory that each of them ever had, together, in bytes."""
+    return sum(_largest(pid) for pid in processes(service))
+
+
+def _largest(pid: int) -> int:
+    line = next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import cv2
-import psutil
 import pytest
 import requests
 import skimage.data
 
-from tests.robustness.faults import until
+from tests.robustness.faults import engine_processes, until
 from tests.service import Account, Service, running
 
 KILLED = 6
@@ -29,17 +28,11 @@ def service() -> Iterator[Service]:
         yield one
 
 
-def workers(service: Service) -> list[int]:
-    """The engine's processes."""
-    (server,) = service.pids("server")
-    return [one.pid for one in psutil.Process(server).children() if one.status() != psutil.STATUS_ZOMBIE]
-
-
 def test_a_killed_process_fails_one_image_and_its_server_goes_on(service: Service) -> None:
     image = cv2.imencode(".jpg", skimage.data.astronaut()[:, :, ::-1])[1].tobytes()
     account: Account = service.account()
     before = service.pids("server")
-    count = len(workers(service))
+    count = len(engine_processes(service))
     assert count == len(os.sched_getaffinity(0))
     answers: Counter[tuple[int, str]] = Counter()
     over = threading.Event()
@@ -59,9 +52,9 @@ def test_a_killed_process_fails_one_image_and_its_server_goes_on(service: Servic
     try:
         for _ in range(KILLED):
             time.sleep(0.7)
-            until(lambda: len(workers(service)) == count, 10)
-            os.kill(random.choice(workers(service)), signal.SIGKILL)
-        until(lambda: len(workers(service)) == count, 10)
+            until(lambda: len(engine_processes(service)) == count, 10)
+            os.kill(random.choice(engine_processes(service)), signal.SIGKILL)
+        until(lambda: len(engine_processes(service)) == count, 10)
     finally:
         over.set()
         for thread in threads:

@@ -13,14 +13,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 import requests
 from luna.v6 import images_pb2, samples_pb2, samples_pb2_grpc
 
+from tests.robustness.faults import engine_processes
 from tests.robustness.malformed import READ, Malformed, corpus
 from tests.service import Account, Service
 
@@ -124,24 +125,27 @@ class Senders:
         return picture.kind, number, native, rest
 
 
+def processes(service: Service) -> list[int]:
+    """The server, and where its engine works on images."""
+    return service.pids("server") + engine_processes(service)
+
+
 def resident(service: Service) -> int:
-    """Memory of the server, in bytes."""
-    (server,) = service.pids("server")
-    line = next(one for one in Path(f"/proc/{server}/status").read_text().splitlines() if one.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
+    """Memory of these, in bytes."""
+    return sum(psutil.Process(one).memory_info().rss for one in processes(service))
 
 
 @pytest.mark.timeout(900)
 def test_every_malformed_image_gets_the_error_of_its_kind_and_the_server_neither_dies_nor_grows(
     service: Service, sent: Senders
 ) -> None:
-    before = service.pids("server")
+    before = processes(service)
     assert sent.wrong(corpus(SEED + 1, WARM_UP)) == []
     pictures = corpus(SEED, COUNT)
     memory = []
     for _ in range(8):
         assert sent.wrong(islice(pictures, COUNT // 8)) == []
-        assert service.pids("server") == before
+        assert processes(service) == before
         memory.append(resident(service))
     print(f"{COUNT} images; the server's memory after each eighth: {[one >> 20 for one in memory]} MiB")
     assert min(memory[4:]) - min(memory[:4]) < GROWTH_BYTES
