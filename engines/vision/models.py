@@ -14,7 +14,7 @@ from engines.packs.errors import PackDamaged
 from engines.packs.manifest import Task
 from engines.packs.pack import Pack
 from engines.runtime.runtime import Runtime, RuntimeFailure
-from engines.vision import adapters, alignment
+from engines.vision import adapters, alignment, quality
 from engines.vision.adapters import Adapters, Loading, Networks
 from engines.vision.boxes import squared
 from engines.vision.decoding import Image, Picture
@@ -100,6 +100,9 @@ class Models:
         for predictor in (self.landmarks5, self.landmarks68):
             if predictor is not None:
                 _check_finite(predictor.predict(grey, region), "landmarks")
+        # whatever is compiled is compiled now, and not for the first who asks
+        transform = alignment.warp_transform(self.landmarks5.predict(grey, region)[0])
+        quality.estimate(alignment.warp(grey, transform))
         self._try_estimators(grey)
 
     def _try_estimators(self, grey: Image) -> None:
