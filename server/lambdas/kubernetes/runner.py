@@ -289,7 +289,7 @@ class KubernetesRunner:
         ends = loop.time() + CONNECT_SECONDS
         while True:
             try:
-                async with exchanged(self._client, root, call, limits, CONNECT_SECONDS) as reply:
+                async with exchanged(self._client, root, call, limits, connect_seconds=CONNECT_SECONDS) as reply:
                     yield _versioned(reply, held.ready)
                     return
             except NotConnected as error:

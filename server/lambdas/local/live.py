@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.domain.lambdas import Deployment
+from server.lambdas.exchange import Limits
 from server.lambdas.local import seccomp, view
 from server.lambdas.local.cgroups import Cgroup, Cgroups
 from server.lambdas.local.connection import Connection
@@ -98,7 +99,7 @@ class Live:
                     order = _order(means, deployment, folder, own, listener.fileno())
                     process = await Process.start(means.way, order, reader.writing, group=group)
                 reader.started()
-                connection = Connection(path, settings.request_max_bytes, settings.response_max_bytes)
+                connection = Connection(path, Limits(settings.request_max_bytes, settings.response_max_bytes))
                 stack.push_async_callback(connection.close)
                 live = cls(process, connection, group, stack.pop_all())
         except OSError as error:
