@@ -92,7 +92,7 @@ class Detector:
 
     def examine(self, image: Image, boxes: Boxes) -> Detections:
         """What the output network says of given square boxes, without any threshold, in their order."""
-        return self._examined([image], boxes)
+        return self._examined([image, *_halves(image, boxes)], boxes)
 
     def _examined(self, copies: Sequence[Image], boxes: Boxes) -> Detections:
         answer = self._judge(self._output, copies, boxes, _OUTPUT_SIZE)
@@ -176,6 +176,16 @@ def _shrunk(image: Image, scale: float) -> Iterator[Image]:
     whole = max(1, int(1 / (_SPARE * scale)))
     if whole > 1 and min(height, width) >= whole:
         yield _resized(image, (width // whole, height // whole))
+
+
+def _halves(image: Image, boxes: Boxes) -> Iterator[Image]:
+    """Copies of half the size, a quarter and so on, while boxes in them are not smaller than their crops will be."""
+    height, width = image.shape[:2]
+    side = (boxes[:, 2] - boxes[:, 0]).min(initial=width) / 2
+    while side >= _OUTPUT_SIZE and height % 2 == width % 2 == 0:
+        height, width, side = height // 2, width // 2, side / 2
+        image = _resized(image, (width, height))
+        yield image
 
 
 def _pyramid(level: Image, shape: Sequence[int], scale: float) -> Iterator[Image]:

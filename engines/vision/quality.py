@@ -127,9 +127,20 @@ def _counted(
 def _sharpness(grey: npt.NDArray[np.uint8]) -> float:
     """Logarithm of the ratio of fine to coarser detail."""
     wide = grey.astype(np.float32)
-    fine, middle, coarse = (np.asarray(cv2.GaussianBlur(wide, (0, 0), sigma), np.float32) for sigma in (1, 2, 4))
-    detail = _variance(fine, middle, _MASK) + _FLOOR
-    return float(np.log10(detail / (_variance(middle, coarse, _MASK) + _FLOOR)))
+    fine, middle, coarse = (_blurred(wide, sigma) for sigma in (1, 2, 4))
+    detail = _variance(fine, middle, _INNER_MASK) + _FLOOR
+    return float(np.log10(detail / (_variance(middle, coarse, _INNER_MASK) + _FLOOR)))
+
+
+def _blurred(grey: npt.NDArray[np.float32], sigma: int) -> npt.NDArray[np.float32]:
+    """A Gaussian, where the mask is: so far and no farther is it computed."""
+    rows, columns = _AROUND_MASK
+    # the kernel's reach is OpenCV's for floats
+    top, left = max(rows.start - 4 * sigma, 0), max(columns.start - 4 * sigma, 0)
+    part = np.ascontiguousarray(grey[top : rows.stop + 4 * sigma, left : columns.stop + 4 * sigma])
+    blurred = cv2.GaussianBlur(part, (0, 0), sigma)
+    inner = blurred[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    return np.ascontiguousarray(inner, np.float32)
 
 
 @compiled
@@ -159,3 +170,9 @@ def _ellipse() -> npt.NDArray[np.bool_]:
 
 
 _MASK = _ellipse()
+_AROUND_MASK = (
+    slice(_FACE_CENTRE[1] - _FACE_AXES[1], _FACE_CENTRE[1] + _FACE_AXES[1]),
+    slice(_FACE_CENTRE[0] - _FACE_AXES[0], _FACE_CENTRE[0] + _FACE_AXES[0]),
+)
+"""Rows and columns of the chip that the mask has."""
+_INNER_MASK = np.ascontiguousarray(_MASK[_AROUND_MASK])
