@@ -12,6 +12,7 @@ from server.domain.lambdas import LambdaRunner
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
+from server.edge_client import LastingTrust
 from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
 from server.lambdas.host import Host
@@ -131,9 +132,13 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
 
 
 def lambda_runner(settings: Settings) -> LambdaRunner:
-    """The runner that the settings choose. Whether it can do its work is told by its `check`."""
+    """The runner that the settings choose. Whether it can do its work is told by its `check`.
+
+    Raises:
+        CertificateUnusable: a file that lambdas would know the service by is not what it should be.
+    """
     if settings.lambdas.runner == "kubernetes":
         return KubernetesRunner(settings.lambdas)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
     folder = settings.data.expanduser().resolve() / "lambdas"
-    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port))
+    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port), LastingTrust(settings.tls))
