@@ -15,6 +15,7 @@ from luna.engine.v1 import engine_pb2_grpc
 from engines.engine import DefaultEngine
 from engines.packs.pack import load
 from engines.vision import descriptor
+from server.inference.credentials import credentials_of
 from server.inference.guard import SERVICE, Guard
 from server.inference.remote import RemoteEngine
 from server.inference.service import InferenceService
@@ -135,6 +136,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
 
     Raises:
         SecretMissing: other machines would reach it without a secret.
+        CertificateUnusable: its certificate or key is no good.
         PackMissing, PackDamaged: a model pack cannot be used.
     """
     host, secret = settings.engine.host, settings.engine.secret
@@ -154,5 +156,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         engine_pb2_grpc.add_InferenceServicer_to_server(InferenceService(engine), server)
         serving = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
-        port = server.add_insecure_port(f"{host}:{settings.engine.port}")
+        listen = f"{host}:{settings.engine.port}"
+        credentials = credentials_of(settings.engine)
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
         yield EngineApplication(server, guard, serving, port)
