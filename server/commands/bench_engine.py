@@ -41,6 +41,7 @@ from server.commands.console import console as wide
 from server.commands.demo_pictures import PicturesMissing
 from server.domain.engine import Look
 from server.domain.vision import Estimation
+from server.edge_client import Trust
 from server.settings import Settings
 
 ROUNDS = 6
@@ -90,7 +91,7 @@ def run(
     photos: Sequence[Path],
     seconds: float,
     callers: Sequence[int],
-    service: tuple[str, tuple[str, str]] | None,
+    service: tuple[str, tuple[str, str], Trust | None] | None,
     out: Path | None,
 ) -> int:
     """Measure, print tables, and write them as JSON where a file is named.
@@ -100,7 +101,8 @@ def run(
         photos: photographs that scenes are made of; none takes the public-domain portraits.
         seconds: how long each row is measured, all rounds together.
         callers: numbers of callers.
-        service: address, login and password of a service that is measured as well, best on this machine.
+        service: address, login and password, and what is believed, of a service that is measured as well, best on this
+            machine.
         out: the JSON file.
 
     Returns:
@@ -201,7 +203,7 @@ async def _measured(
     photos: Sequence[Path],
     seconds: float,
     callers: Sequence[int],
-    service: tuple[str, tuple[str, str]] | None,
+    service: tuple[str, tuple[str, str], Trust | None] | None,
     console: Console,
 ) -> list[Result]:
     engine = DefaultEngine(packs, settings.engine)
@@ -325,7 +327,7 @@ def _problem(other: Other, call: Callable[[], object]) -> str | None:
 
 @contextmanager
 def _service(
-    service: tuple[str, tuple[str, str]], pictures: Mapping[int, bytes], callers: Sequence[int]
+    service: tuple[str, tuple[str, str], Trust | None], pictures: Mapping[int, bytes], callers: Sequence[int]
 ) -> Iterator[list[Row]]:
     """The same detections through gRPC: by /6/sdk's method, which keeps nothing, and by the detector's.
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import secrets
+import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -21,9 +22,12 @@ from rich.console import Console
 from rich.panel import Panel
 
 from engines.packs.errors import PackError
-from gateway import edge
+from gateway import edge, edge_secrets
+from server import certificates
 from server.application import SERVICES
-from server.commands import administrator, models
+from server.certificates import Certificate, CertificateUnusable
+from server.commands import administrator, greeting, models
+from server.edge_client import LastingTrust, Trust, trusted_itself
 from server.errors import LunaError
 from server.lambdas.host import HEALTH
 from server.settings import BEHIND, Settings
@@ -38,6 +42,9 @@ SERVER_SECONDS = 90
 """A start takes seconds, and up to `server.inference.remote.START_SECONDS` more where an engine has to come up."""
 
 LAMBDA_SECONDS = 60
+
+LOOK_SECONDS = 2.0
+"""How often it is looked whether certificates were replaced."""
 
 _SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
 
@@ -57,14 +64,42 @@ def run(settings: Settings) -> int:
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        check_certificates(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
         asyncio.run(_run(settings, plan, console))
-    except (PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
+    except (CertificateUnusable, PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
+
+
+def check_certificates(settings: Settings) -> Certificate | None:
+    """See that certificates, keys and authorities of the settings can be used.
+
+    Returns:
+        The certificate of the edge, or None where it has none.
+
+    Raises:
+        CertificateUnusable: one cannot; the error names its setting.
+    """
+    tls, engine = settings.tls, settings.engine
+    edges = None
+    if tls.certificate is not None and tls.key is not None:
+        edges = certificates.pair(tls.certificate, tls.key, "LUNA_TLS__")
+    if tls.client_ca is not None:
+        certificates.authorities(tls.client_ca, "LUNA_TLS__CLIENT_CA")
+        if tls.client_certificate is None and _runs_lambdas(settings) and settings.lambdas.runner == "local":
+            message = (
+                "LUNA_TLS__CLIENT_CERTIFICATE is empty: with LUNA_TLS__CLIENT_CA lambdas need it and its key to reach "
+                "the service. LUNA_LAMBDAS__ENABLED=false does without them"
+            )
+            raise CertificateUnusable(message)
+    LastingTrust(tls)
+    if engine.shared and not engine.address and engine.certificate is not None and engine.key is not None:
+        certificates.pair(engine.certificate, engine.key, "LUNA_ENGINE__")
+    return edges
 
 
 def plan_of(settings: Settings, behind: Backing) -> Plan:
@@ -145,7 +180,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),
         before=reachable,
-        ready=partial(_rest_answers, settings),
+        ready=partial(_rest_answers, settings, LastingTrust(settings.tls)),
         stop_seconds=5,
     )
     return Plan((*behind.programs, *engines, *servers, *lambdas, worker, envoy), login, password)
@@ -159,7 +194,7 @@ def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Pr
         argv=(luna, "engine"),
         env={**environment, **_metrics(settings, settings.grpc.servers)},
         before=partial(_free, host, port, "LUNA_ENGINE__PORT"),
-        ready=partial(_serving, host, port),
+        ready=partial(_serving, host, port, _engine_trust(settings)),
         start_seconds=ENGINE_SECONDS,
         stop_seconds=settings.grpc.drain_seconds + 5,
     )
@@ -194,11 +229,21 @@ def _lambda_secret(settings: Settings) -> dict[str, str]:
 
 def _sharing(settings: Settings) -> dict[str, str]:
     """The settings that lead servers to that process. Its secret keeps other users of the machine out."""
-    secret = settings.engine.secret
+    secret, trust = settings.engine.secret, _engine_trust(settings)
     return {
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
         "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
+        # with a certificate it is known by that, and otherwise it is called in plain text whatever other engines have
+        "LUNA_ENGINE__CA": str(settings.engine.certificate) if trust else "",
+        "LUNA_ENGINE__NAME": trust.name if trust else "",
     }
+
+
+def _engine_trust(settings: Settings) -> Trust | None:
+    """What is believed of the shared engine of this machine, where it has a certificate."""
+    if settings.engine.certificate is None:
+        return None
+    return trusted_itself(settings.engine.certificate, "LUNA_ENGINE__CERTIFICATE")
 
 
 def _places(settings: Settings) -> int:
@@ -232,37 +277,46 @@ async def _run(settings: Settings, plan: Plan, console: Console) -> None:
             console.print(f"{event.program} {event.what.value} {event.detail}".rstrip(), style="yellow", markup=False)
 
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
-    announcement = asyncio.create_task(_announce(settings, plan, supervisor, console, began))
+    beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
+    if settings.tls.certificate is not None:
+        beside.append(asyncio.create_task(_follow_certificates(settings, console)))
     try:
         await supervisor.run()
     finally:
-        announcement.cancel()
+        for task in beside:
+            task.cancel()
     console.print("stopped")
 
 
 async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, began: float) -> None:
     await supervisor.up.wait()
     await _until_healthy(settings)
-    rest = f"http://{settings.rest.host}:{settings.rest.port}"
-    target = f"{settings.grpc.host}:{settings.grpc.port}"
-    basic = f"{plan.login}:{plan.password}"
-    lines = (
-        f"REST   {rest}/6",
-        f"gRPC   {target}   (reflection and grpc.health.v1 are on)",
-        f"data   {settings.data}   (logs in logs/)",
-        f"login  {plan.login}   password  {plan.password}",
-        "",
-        f"curl -u '{basic}' {rest}/6/account",
-        f"grpcurl -plaintext -H \"authorization: Basic $(printf '%s' '{basic}' | base64 -w0)\" "
-        f"{target} luna.v6.Accounts/GetAccount",
-        "",
-        "Ctrl-C stops all of it.",
-    )
+    lines = greeting.lines(settings, plan.login, plan.password)
     title = f"Luna is up after {time.monotonic() - began:.1f} s"
     if console.is_terminal:
         console.print(Panel("\n".join(lines), title=title), markup=False, soft_wrap=True)
     else:
         console.print("\n".join((title, *lines)), markup=False, soft_wrap=True)
+
+
+async def _follow_certificates(settings: Settings, console: Console) -> None:
+    """Let Envoy read certificates that were replaced, once they are good; until then it keeps those that it has."""
+    tls = settings.tls
+    watch = certificates.Watch([path for path in (tls.certificate, tls.key, tls.client_ca) if path is not None])
+    turn = 0
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if not await asyncio.to_thread(watch.changed):
+            continue
+        try:
+            certificate = await asyncio.to_thread(check_certificates, settings)
+            turn += 1
+            await asyncio.to_thread(edge_secrets.write, tls, settings.data / "envoy", turn)
+        except (CertificateUnusable, OSError) as error:
+            console.print(f"the certificates before stay: {error}", style="yellow", markup=False, soft_wrap=True)
+            continue
+        told = greeting.of(certificate) if certificate is not None else ""
+        console.print(f"certificates were replaced: {told}", markup=False, soft_wrap=True)
 
 
 async def _free(host: str, port: int, setting: str) -> None:
@@ -280,9 +334,9 @@ async def _free(host: str, port: int, setting: str) -> None:
     await probe.wait_closed()
 
 
-async def _serving(host: str, port: int) -> bool:
+async def _serving(host: str, port: int, trust: Trust | None = None) -> bool:
     """True once a server process answers SERVING."""
-    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+    async with _channel(f"{host}:{port}", trust) as channel:
         try:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
@@ -295,9 +349,25 @@ async def _serving(host: str, port: int) -> bool:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def _rest_answers(settings: Settings) -> bool:
-    """True once Envoy answers, whatever it says."""
-    return await _status(_healthcheck(settings)) is not None
+def _channel(target: str, trust: Trust | None) -> grpc.aio.Channel:
+    if trust is None:
+        return grpc.aio.insecure_channel(target)
+    credentials, options = trust.channel()
+    return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def _rest_answers(settings: Settings, trust: LastingTrust) -> bool:
+    """True once Envoy answers, whatever it says. By TLS its certificate is the answer: it may want one in turn."""
+    context = await asyncio.to_thread(trust.context)
+    if context is None:
+        return await _status(_healthcheck(settings)) is not None
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(settings.rest.host, settings.rest.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
 
 
 async def _takes_lambdas(settings: Settings) -> bool:
@@ -306,17 +376,20 @@ async def _takes_lambdas(settings: Settings) -> bool:
 
 
 async def _until_healthy(settings: Settings) -> None:
-    while await _status(_healthcheck(settings)) != httpx.codes.OK:  # noqa: ASYNC110 - what is waited for is another process
+    if settings.tls.client_ca is not None and settings.tls.client_certificate is None:
+        return  # it does not let this process in; the servers themselves have said that they serve
+    trust = LastingTrust(settings.tls)
+    while await _status(_healthcheck(settings), trust.context()) != httpx.codes.OK:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.1)
 
 
 def _healthcheck(settings: Settings) -> str:
-    return f"http://{settings.rest.host}:{settings.rest.port}/6/healthcheck"
+    return f"{greeting.rest_root(settings)}/6/healthcheck"
 
 
-async def _status(url: str) -> int | None:
+async def _status(url: str, context: ssl.SSLContext | None = None) -> int | None:
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=context or True) as client:
             answer = await client.get(url)
     except httpx.HTTPError:
         return None
