@@ -194,7 +194,7 @@ def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Pr
         argv=(luna, "engine"),
         env={**environment, **_metrics(settings, settings.grpc.servers)},
         before=partial(_free, host, port, "LUNA_ENGINE__PORT"),
-        ready=partial(_serving, host, port, _engine_trust(settings)),
+        ready=partial(_engine_serves, settings),
         start_seconds=ENGINE_SECONDS,
         stop_seconds=settings.grpc.drain_seconds + 5,
     )
@@ -233,9 +233,9 @@ def _sharing(settings: Settings) -> dict[str, str]:
     return {
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
         "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
-        # with a certificate it is known by that, and otherwise it is called in plain text whatever other engines have
-        "LUNA_ENGINE__CA": str(settings.engine.certificate) if trust else "",
-        "LUNA_ENGINE__NAME": trust.name if trust else "",
+        # with a certificate it is known by who signed it, if that is said, or by itself
+        "LUNA_ENGINE__CA": str(settings.engine.ca or settings.engine.certificate) if trust else "",
+        "LUNA_ENGINE__NAME": settings.engine.name or trust.name if trust else "",
     }
 
 
@@ -354,6 +354,12 @@ def _channel(target: str, trust: Trust | None) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target)
     credentials, options = trust.channel()
     return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def _engine_serves(settings: Settings) -> bool:
+    """True once the shared engine answers SERVING."""
+    trust = await asyncio.to_thread(_engine_trust, settings)
+    return await _serving(settings.engine.host, settings.engine.port, trust)
 
 
 async def _rest_answers(settings: Settings, trust: LastingTrust) -> bool:

@@ -94,13 +94,17 @@ def test_a_start_with_files_that_are_no_good_is_refused(tmp_path: Path, capsys: 
         check_certificates(Settings(tls=secured(tmp_path, client_ca=tmp_path / "ca.pem")))
 
 
-def test_a_shared_engine_of_this_machine_is_known_by_its_own_certificate(tmp_path: Path) -> None:
+def test_a_shared_engine_of_this_machine_is_known_by_who_signed_its_certificate_or_by_itself(tmp_path: Path) -> None:
     chain, key = placed(certificate("engine.example.com"), tmp_path)
     moved(tmp_path / "ca.pem", authority().pem)
     engine = Engine(shared=True, certificate=chain, key=key)
     environment = planned(Settings(data=tmp_path, engine=engine))["server-1"].env or {}
     assert environment["LUNA_ENGINE__CA"] == str(chain)
     assert environment["LUNA_ENGINE__NAME"] == "engine.example.com"
+    signed = engine.model_copy(update={"ca": tmp_path / "ca.pem", "name": "other.example.com"})
+    environment = planned(Settings(data=tmp_path, engine=signed))["server-1"].env or {}
+    assert environment["LUNA_ENGINE__CA"] == str(tmp_path / "ca.pem")
+    assert environment["LUNA_ENGINE__NAME"] == "other.example.com"
     plain = planned(Settings(data=tmp_path, engine=Engine(shared=True, ca=tmp_path / "ca.pem")))["server-1"].env or {}
     assert plain["LUNA_ENGINE__CA"] == plain["LUNA_ENGINE__NAME"] == ""
 
