@@ -165,6 +165,9 @@ def render(
         lambda_discovery="STATIC" if _is_address(_reachable(proxied_host)) else "STRICT_DNS",
         lambda_host=_reachable(proxied_host),
         lambda_port=proxied_port,
+        lambda_ca=str(settings.lambdas.ca or ""),
+        lambda_name=settings.lambdas.expected,
+        lambda_name_type="IP_ADDRESS" if _is_address(settings.lambdas.expected) else "DNS",
     )
     files["envoy.yaml"].touch()
     files["envoy.yaml"].chmod(0o600)  # it holds the key

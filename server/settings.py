@@ -409,6 +409,18 @@ class Lambdas(Group):
     secret: SecretStr | None = Field(
         None, min_length=16, description="Lets servers call `luna lambdas`; `luna up` makes one at each start."
     )
+    certificate: PemFile = Field(
+        None, description="PEM file of the certificate of `luna lambdas`, with its chain; empty serves plain text."
+    )
+    key: PemFile = Field(None, description="PEM file of its private key, without a password.")
+    ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that servers and Envoy know `luna lambdas` by; empty calls it in "
+        "plain text.",
+    )
+    name: str = Field(
+        "", description="Name in the certificate of `luna lambdas`; empty is the host that it is reached at."
+    )
     isolation: Literal["auto", "bubblewrap", "user", "none"] = Field(
         "auto",
         description="How lambdas of this machine are kept apart: in a sandbox of bubblewrap, or as users of their own "
@@ -447,6 +459,24 @@ class Lambdas(Group):
     files: int = Field(256, ge=16, description="Most open files of a process of a lambda.")
     temporary_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of a lambda's temporary folder.")
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _both("LUNA_LAMBDAS__CERTIFICATE", self.certificate, "LUNA_LAMBDAS__KEY", self.key)
+        if self.certificate is not None and self.runner == "kubernetes":
+            message = "LUNA_LAMBDAS__CERTIFICATE: builds on a cluster fetch their archives in plain text"
+            raise ValueError(message)
+        return self
+
+    @property
+    def own(self) -> bool:
+        """True where `luna up` starts the process that runs them."""
+        return self.enabled and not self.address
+
+    @property
+    def expected(self) -> str:
+        """The name or address in the certificate of that process."""
+        return self.name or self.reached_at.rpartition(":")[0].strip("[]")
 
     @property
     def reached_at(self) -> str:
@@ -556,6 +586,6 @@ _PRIVATE: dict[str, set[str]] = {
     "engine": {"address", "host", "certificate", "key", "ca", "name"},
     "tls": set(Tls.model_fields),
     "tasks": {"folders"},
-    "lambdas": {"address", "host", "index_url", "wheels", "kubernetes"},
+    "lambdas": {"address", "host", "index_url", "wheels", "kubernetes", "certificate", "key", "ca", "name"},
 }
 """Settings that are no secrets and still nobody's business."""
