@@ -22,11 +22,10 @@ from rich.console import Console
 from rich.panel import Panel
 
 from engines.packs.errors import PackError
-from gateway import edge, edge_secrets
-from server import certificates
+from gateway import edge
 from server.application import SERVICES
-from server.certificates import Certificate, CertificateUnusable
-from server.commands import administrator, greeting, models
+from server.certificates import CertificateUnusable
+from server.commands import administrator, greeting, models, up_certificates
 from server.edge_client import LastingTrust, Trust, trusted_itself
 from server.errors import LunaError
 from server.lambdas.host import HEALTH
@@ -42,9 +41,6 @@ SERVER_SECONDS = 90
 """A start takes seconds, and up to `server.inference.remote.START_SECONDS` more where an engine has to come up."""
 
 LAMBDA_SECONDS = 60
-
-LOOK_SECONDS = 2.0
-"""How often it is looked whether certificates were replaced."""
 
 _SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
 
@@ -64,7 +60,7 @@ def run(settings: Settings) -> int:
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        check_certificates(settings)
+        up_certificates.check(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
@@ -73,33 +69,6 @@ def run(settings: Settings) -> int:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
-
-
-def check_certificates(settings: Settings) -> Certificate | None:
-    """See that certificates, keys and authorities of the settings can be used.
-
-    Returns:
-        The certificate of the edge, or None where it has none.
-
-    Raises:
-        CertificateUnusable: one cannot; the error names its setting.
-    """
-    tls, engine = settings.tls, settings.engine
-    edges = None
-    if tls.certificate is not None and tls.key is not None:
-        edges = certificates.pair(tls.certificate, tls.key, "LUNA_TLS__")
-    if tls.client_ca is not None:
-        certificates.authorities(tls.client_ca, "LUNA_TLS__CLIENT_CA")
-        if tls.client_certificate is None and _runs_lambdas(settings) and settings.lambdas.runner == "local":
-            message = (
-                "LUNA_TLS__CLIENT_CERTIFICATE is empty: with LUNA_TLS__CLIENT_CA lambdas need it and its key to reach "
-                "the service. LUNA_LAMBDAS__ENABLED=false does without them"
-            )
-            raise CertificateUnusable(message)
-    LastingTrust(tls)
-    if engine.shared and not engine.address and engine.certificate is not None and engine.key is not None:
-        certificates.pair(engine.certificate, engine.key, "LUNA_ENGINE__")
-    return edges
 
 
 def plan_of(settings: Settings, behind: Backing) -> Plan:
@@ -159,7 +128,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         )
         for number, port in enumerate(ports, 1)
     ]
-    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if _runs_lambdas(settings) else ()
+    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if settings.lambdas.own else ()
     worker = Program(
         name="worker",
         argv=(luna, "worker"),
@@ -200,10 +169,6 @@ def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Pr
     )
 
 
-def _runs_lambdas(settings: Settings) -> bool:
-    return settings.lambdas.enabled and not settings.lambdas.address
-
-
 def _lambdas(settings: Settings, luna: str, environment: Mapping[str, str], needs: tuple[str, ...]) -> Program:
     """The process that runs users' lambdas. What they call are the servers, by way of Envoy."""
     host, port = settings.lambdas.host, settings.lambdas.port
@@ -224,7 +189,7 @@ def _lambda_secret(settings: Settings) -> dict[str, str]:
     secret = settings.lambdas.secret
     if secret is not None:
         return {"LUNA_LAMBDAS__SECRET": secret.get_secret_value()}
-    return {"LUNA_LAMBDAS__SECRET": secrets.token_urlsafe(32)} if _runs_lambdas(settings) else {}
+    return {"LUNA_LAMBDAS__SECRET": secrets.token_urlsafe(32)} if settings.lambdas.own else {}
 
 
 def _sharing(settings: Settings) -> dict[str, str]:
@@ -279,7 +244,7 @@ async def _run(settings: Settings, plan: Plan, console: Console) -> None:
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
     beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
     if settings.tls.certificate is not None:
-        beside.append(asyncio.create_task(_follow_certificates(settings, console)))
+        beside.append(asyncio.create_task(up_certificates.follow(settings, console)))
     try:
         await supervisor.run()
     finally:
@@ -297,26 +262,6 @@ async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, cons
         console.print(Panel("\n".join(lines), title=title), markup=False, soft_wrap=True)
     else:
         console.print("\n".join((title, *lines)), markup=False, soft_wrap=True)
-
-
-async def _follow_certificates(settings: Settings, console: Console) -> None:
-    """Let Envoy read certificates that were replaced, once they are good; until then it keeps those that it has."""
-    tls = settings.tls
-    watch = certificates.Watch([path for path in (tls.certificate, tls.key, tls.client_ca) if path is not None])
-    turn = 0
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        if not await asyncio.to_thread(watch.changed):
-            continue
-        try:
-            certificate = await asyncio.to_thread(check_certificates, settings)
-            turn += 1
-            await asyncio.to_thread(edge_secrets.write, tls, settings.data / "envoy", turn)
-        except (CertificateUnusable, OSError) as error:
-            console.print(f"the certificates before stay: {error}", style="yellow", markup=False, soft_wrap=True)
-            continue
-        told = greeting.of(certificate) if certificate is not None else ""
-        console.print(f"certificates were replaced: {told}", markup=False, soft_wrap=True)
 
 
 async def _free(host: str, port: int, setting: str) -> None:
@@ -378,7 +323,11 @@ async def _rest_answers(settings: Settings, trust: LastingTrust) -> bool:
 
 async def _takes_lambdas(settings: Settings) -> bool:
     """True once the process of lambdas takes calls."""
-    return await _status(f"http://{settings.lambdas.reached_at}{HEALTH}") == httpx.codes.OK
+    certificate, scheme, context = settings.lambdas.certificate, "http", None
+    if certificate is not None:
+        trust = await asyncio.to_thread(trusted_itself, certificate, "LUNA_LAMBDAS__CERTIFICATE")
+        scheme, context = "https", trust.context()
+    return await _status(f"{scheme}://{settings.lambdas.reached_at}{HEALTH}", context) == httpx.codes.OK
 
 
 async def _until_healthy(settings: Settings) -> None:

@@ -14,8 +14,9 @@ import yaml
 from rich.console import Console
 
 from server.certificates import CertificateUnusable
-from server.commands import greeting, up
-from server.commands.up import check_certificates, plan_of
+from server.commands import greeting, up, up_certificates
+from server.commands.up import plan_of
+from server.commands.up_certificates import check
 from server.settings import Engine, Grpc, Lambdas, Rest, Settings, Tls
 from server.supervisor import Backing, Program
 from tests.certificates import authority, certificate, moved, placed
@@ -78,10 +79,10 @@ def test_lambdas_need_a_certificate_where_clients_do(tmp_path: Path) -> None:
     own = placed(certificate("own", by=signs), tmp_path, "own")
     tls = secured(tmp_path, client_ca=tmp_path / "ca.pem")
     with pytest.raises(CertificateUnusable, match="LUNA_TLS__CLIENT_CERTIFICATE is empty"):
-        check_certificates(Settings(tls=tls))
-    check_certificates(Settings(tls=tls, lambdas=Lambdas(enabled=False)))
+        check(Settings(tls=tls))
+    check(Settings(tls=tls, lambdas=Lambdas(enabled=False)))
     shown = {"client_certificate": own[0], "client_key": own[1]}
-    check_certificates(Settings(tls=tls.model_copy(update=shown)))
+    check(Settings(tls=tls.model_copy(update=shown)))
 
 
 def test_a_start_with_files_that_are_no_good_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +92,7 @@ def test_a_start_with_files_that_are_no_good_is_refused(tmp_path: Path, capsys: 
     assert "LUNA_TLS__KEY: " in capsys.readouterr().out
     moved(tmp_path / "ca.pem", b"nothing")
     with pytest.raises(CertificateUnusable, match="LUNA_TLS__CLIENT_CA: "):
-        check_certificates(Settings(tls=secured(tmp_path, client_ca=tmp_path / "ca.pem")))
+        check(Settings(tls=secured(tmp_path, client_ca=tmp_path / "ca.pem")))
 
 
 def test_a_shared_engine_of_this_machine_is_known_by_who_signed_its_certificate_or_by_itself(tmp_path: Path) -> None:
@@ -107,6 +108,23 @@ def test_a_shared_engine_of_this_machine_is_known_by_who_signed_its_certificate_
     assert environment["LUNA_ENGINE__NAME"] == "other.example.com"
     plain = planned(Settings(data=tmp_path, engine=Engine(shared=True, ca=tmp_path / "ca.pem")))["server-1"].env or {}
     assert plain["LUNA_ENGINE__CA"] == plain["LUNA_ENGINE__NAME"] == ""
+
+
+def test_a_lambda_host_with_a_certificate_is_known_by_who_signed_it(tmp_path: Path) -> None:
+    signs = authority()
+    moved(tmp_path / "ca.pem", signs.pem)
+    chain, key = placed(certificate("lambdas.example.com", by=signs), tmp_path)
+    lambdas = Lambdas(certificate=chain, key=key)
+    with pytest.raises(CertificateUnusable, match="LUNA_LAMBDAS__CA is empty"):
+        check(Settings(lambdas=lambdas))
+    lambdas = lambdas.model_copy(update={"ca": tmp_path / "ca.pem"})
+    check(Settings(lambdas=lambdas))
+    for name, kind, expected in (("", "IP_ADDRESS", "127.0.0.1"), ("a.example.com", "DNS", "a.example.com")):
+        planned(Settings(data=tmp_path, lambdas=lambdas.model_copy(update={"name": name})))
+        (cluster,) = (one for one in edge(tmp_path)["static_resources"]["clusters"] if one["name"] == "lambdas")
+        believed = cluster["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"]
+        assert believed["trusted_ca"] == {"filename": str(tmp_path / "ca.pem")}
+        assert believed["match_typed_subject_alt_names"] == [{"san_type": kind, "matcher": {"exact": expected}}]
 
 
 def printed(settings: Settings) -> str:
@@ -138,13 +156,13 @@ def test_where_the_certificate_has_another_name_that_is_what_is_asked_for(tmp_pa
 async def test_replaced_certificates_are_named_to_envoy_once_they_are_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(up_certificates, "LOOK_SECONDS", 0.02)
     settings = Settings(data=tmp_path, tls=secured(tmp_path))
     planned(settings)
     named = tmp_path / "envoy" / "certificate.json"
     before = named.read_text()
     told = io.StringIO()
-    following = asyncio.create_task(up._follow_certificates(settings, Console(file=told)))
+    following = asyncio.create_task(up_certificates.follow(settings, Console(file=told)))
     await asyncio.sleep(0.1)
     newer = certificate("newer.example.com")
 
