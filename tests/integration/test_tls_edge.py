@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import ssl
 import stat
@@ -223,6 +224,12 @@ async def test_keys_are_named_and_never_copied(one: Secured) -> None:
     files = list(one.edge.config.parent.iterdir())
     assert {"certificate.json", "envoy.yaml"} <= {file.name for file in files}
     assert not any(secret.encode() in file.read_bytes() for file in files)
+    admin = one.edge.config.with_name("admin.address").read_text()
+    async with aiohttp.ClientSession() as session, session.get(f"http://{admin}/config_dump") as answer:
+        told = await answer.text()
+    assert base64.b64encode(one.folder.joinpath("server.pem").read_bytes()).decode() in told
+    assert base64.b64encode(b"[redacted]").decode() in told
+    assert base64.b64encode(one.folder.joinpath("server.key").read_bytes()).decode() not in told
     assert stat.S_IMODE(one.edge.config.stat().st_mode) == 0o600
 
 
