@@ -146,6 +146,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
             "Set it, here and at the servers"
         )
         raise SecretMissing(message)
+    credentials = credentials_of(settings.engine)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
@@ -157,6 +158,5 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         serving = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         listen = f"{host}:{settings.engine.port}"
-        credentials = credentials_of(settings.engine)
         port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
         yield EngineApplication(server, guard, serving, port)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from server.errors import LunaError
 from server.inference.remote import EngineUnreachable
 from tests.certificates import Made, authority, certificate, moved, placed
-from tests.engines import EngineProcess, client
+from tests.engines import LUNA, EngineProcess, client
 
 NAME = "engines.example.com"
 
@@ -81,6 +83,17 @@ async def test_another_authority_another_name_and_plain_text_are_no_way_in(one: 
                 await remote.ready()
             with pytest.raises(EngineUnreachable, match=said):
                 await remote.start(seconds=2)
+
+
+async def test_an_engine_with_a_key_of_another_certificate_does_not_start(one: Secured, tmp_path: Path) -> None:
+    chain, key = placed(certificate(NAME), tmp_path)
+    moved(key, certificate(NAME).key)
+    environment = {"LUNA_ENGINE__CERTIFICATE": str(chain), "LUNA_ENGINE__KEY": str(key), "LUNA_DATA": str(tmp_path)}
+    ended = await asyncio.to_thread(
+        subprocess.run, [LUNA, "engine"], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "LUNA_ENGINE__KEY: " in ended.stderr
 
 
 async def test_a_file_that_is_no_authority_is_named(one: Secured) -> None:
