@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -18,6 +19,15 @@ RSA_BITS = 2048
 
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 """Curves of the keys that Envoy takes."""
+
+
+_NOT_UNDERSTOOD = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class CertificateUnusable(Exception):
@@ -131,11 +141,16 @@ def _stamp(path: Path) -> tuple[int, int, int, int] | None:
 
 
 def _certificates(path: Path, setting: str) -> list[x509.Certificate]:
+    data = _bytes(path, setting)
     try:
-        return x509.load_pem_x509_certificates(_bytes(path, setting))
-    except ValueError as error:
+        found = x509.load_pem_x509_certificates(data)
+        # what is read later on is tried here
+        found[0].public_key()
+        _names(found[0])
+    except _NOT_UNDERSTOOD as error:
         message = f"{setting}: {path} holds no certificate in PEM"
         raise CertificateUnusable(message) from error
+    return found
 
 
 def _key(path: Path, setting: str) -> PrivateKeyTypes:
@@ -145,7 +160,7 @@ def _key(path: Path, setting: str) -> PrivateKeyTypes:
     except TypeError as error:
         message = f"{setting}: the private key in {path} has a password: nobody is there to type it"
         raise CertificateUnusable(message) from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         message = f"{setting}: {path} holds no private key in PEM"
         raise CertificateUnusable(message) from error
 

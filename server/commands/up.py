@@ -24,7 +24,7 @@ from rich.panel import Panel
 from engines.packs.errors import PackError
 from gateway import edge
 from server.application import SERVICES
-from server.certificates import CertificateUnusable
+from server.certificates import Certificate, CertificateUnusable
 from server.commands import administrator, greeting, models, up_certificates
 from server.edge_client import LastingTrust, Trust, trusted_itself
 from server.errors import LunaError
@@ -60,11 +60,11 @@ def run(settings: Settings) -> int:
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        up_certificates.check(settings)
+        certificate = up_certificates.check(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
-        asyncio.run(_run(settings, plan, console))
+        asyncio.run(_run(settings, plan, certificate, console))
     except (CertificateUnusable, PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
         console.print(str(error), style="red", markup=False)
         return 1
@@ -232,7 +232,7 @@ def _metrics(settings: Settings, number: int) -> dict[str, str]:
     return {"LUNA_METRICS__PORT": str(settings.metrics.port + number)} if settings.metrics.port else {}
 
 
-async def _run(settings: Settings, plan: Plan, console: Console) -> None:
+async def _run(settings: Settings, plan: Plan, certificate: Certificate | None, console: Console) -> None:
     began = time.monotonic()
 
     def tell(event: Event) -> None:
@@ -243,8 +243,8 @@ async def _run(settings: Settings, plan: Plan, console: Console) -> None:
 
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
     beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
-    if settings.tls.certificate is not None:
-        beside.append(asyncio.create_task(up_certificates.follow(settings, console)))
+    if certificate is not None:
+        beside.append(asyncio.create_task(up_certificates.follow(settings, certificate, console)))
     try:
         await supervisor.run()
     finally:

@@ -162,7 +162,9 @@ async def test_replaced_certificates_are_named_to_envoy_once_they_are_good(
     named = tmp_path / "envoy" / "certificate.json"
     before = named.read_text()
     told = io.StringIO()
-    following = asyncio.create_task(up_certificates.follow(settings, Console(file=told)))
+    first = check(settings)
+    assert first is not None
+    following = asyncio.create_task(up_certificates.follow(settings, first, Console(file=told)))
     await asyncio.sleep(0.1)
     newer = certificate("newer.example.com")
 
@@ -178,6 +180,11 @@ async def test_replaced_certificates_are_named_to_envoy_once_they_are_good(
         (tmp_path / "server.key").write_bytes(newer.key)
         await until("certificates were replaced: newer.example.com, valid until")
         assert named.read_text() != before
+        assert "is to be replaced" not in told.getvalue()
+        placed(certificate("short.example.com", days=6), tmp_path)
+        await until("is to be replaced: short.example.com, valid until")
+        await asyncio.sleep(0.1)
+        assert told.getvalue().count("is to be replaced") == 1
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):
