@@ -5,6 +5,7 @@ response.lua   REST's status, HEAD, 204, request ids, errors of gRPC itself
 lambda.lua     ids of calls that go to lambdas
 grpc.lua       what Envoy answers by itself on the gRPC port
 facade.pb      descriptors of the facade, by which Envoy transcodes
+*.json         where certificates are, with TLS (`gateway/edge_secrets.py`)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from luna import options_pb2
 
+from gateway import edge_secrets
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from gateway.grpc_listener import listener, lua_replies
 from gateway.websocket import HEALTH
@@ -142,6 +144,7 @@ def render(
         descriptors=str(files["facade.pb"].resolve()),
         services=facade_names(facade),
         max_body_bytes=largest,
+        tls=edge_secrets.write(settings.tls, folder),
         max_response_bytes=settings.grpc.max_message_bytes,
         image_paths=_image_paths(services),
         most_images=images,
@@ -162,6 +165,9 @@ def render(
         lambda_discovery="STATIC" if _is_address(_reachable(proxied_host)) else "STRICT_DNS",
         lambda_host=_reachable(proxied_host),
         lambda_port=proxied_port,
+        lambda_ca=str(settings.lambdas.ca or ""),
+        lambda_name=settings.lambdas.expected,
+        lambda_name_type="IP_ADDRESS" if _is_address(settings.lambdas.expected) else "DNS",
     )
     files["envoy.yaml"].touch()
     files["envoy.yaml"].chmod(0o600)  # it holds the key

@@ -41,6 +41,7 @@ from gateway.handlers import rest_handlers
 from gateway.lambda_page import lambda_page
 from gateway.render import Renderer
 from gateway.websocket import WebSockets
+from server.certificates import authorities
 from server.domain.claims import Claims
 from server.domain.descriptors import LAYOUTS, calibrated
 from server.domain.detection import Detection
@@ -65,6 +66,7 @@ from server.domain.task_registry import TaskRegistry
 from server.domain.tasks import TaskSettings
 from server.domain.tokens import TokenRegistry
 from server.domain.verification import Verification
+from server.edge_client import Trust
 from server.engine_application import engine_of
 from server.errors import Busy, LambdaOff
 from server.health import Health
@@ -431,12 +433,17 @@ async def _event_index(stack: AsyncExitStack, database: Database) -> FollowingIn
 
 
 def _lambda_host(stack: AsyncExitStack, settings: Settings) -> LambdaHost | None:
-    """The process that runs lambdas; None where they are off."""
+    """The process that runs lambdas; None where they are off.
+
+    Raises:
+        CertificateUnusable: the file of the authorities that it is known by is no good.
+    """
     options = settings.lambdas
     if not options.enabled:
         return None
     secret = "" if options.secret is None else options.secret.get_secret_value()
-    host = RemoteLambdaHost(options.reached_at, secret, options.call_seconds)
+    tls = Trust(authorities(options.ca, "LUNA_LAMBDAS__CA")).context() if options.ca is not None else None
+    host = RemoteLambdaHost(options.reached_at, secret, options.call_seconds, tls, options.name)
     stack.push_async_callback(host.close)
     return host
 

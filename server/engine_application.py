@@ -17,6 +17,7 @@ from engines.engine import DefaultEngine
 from engines.packs.pack import Pack, load
 from engines.turn import EngineObserver
 from engines.vision.raw_descriptors import aggregate
+from server.inference.credentials import credentials_of
 from server.inference.guard import SERVICE, Guard
 from server.inference.remote import RemoteEngine
 from server.inference.service import InferenceService
@@ -144,6 +145,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
 
     Raises:
         SecretMissing: other machines would reach it without a secret.
+        CertificateUnusable: its certificate or key is no good.
         PackMissing, PackDamaged: a model pack cannot be used.
     """
     host, secret = settings.engine.host, settings.engine.secret
@@ -153,6 +155,7 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
             "Set it, here and at the servers"
         )
         raise SecretMissing(message)
+    credentials = credentials_of(settings.engine)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
@@ -163,5 +166,6 @@ async def engine_application(settings: Settings) -> AsyncIterator[EngineApplicat
         engine_pb2_grpc.add_InferenceServicer_to_server(InferenceService(engine), server)
         serving = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
-        port = server.add_insecure_port(f"{host}:{settings.engine.port}")
+        listen = f"{host}:{settings.engine.port}"
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
         yield EngineApplication(server, guard, serving, port)

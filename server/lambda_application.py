@@ -12,8 +12,10 @@ from server.domain.lambdas import LambdaRunner
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
+from server.edge_client import LastingTrust
 from server.errors import LunaError
 from server.lambdas.calls import LambdaCalls
+from server.lambdas.credentials import context_of
 from server.lambdas.host import Host
 from server.lambdas.internal import Internal
 from server.lambdas.kubernetes.archives import Archives
@@ -75,6 +77,7 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
         NotConfigured: the address of the database or of Redis is missing.
         CannotHost: lambdas are off, or there is no secret.
         PortTaken: a port cannot be listened on.
+        CertificateUnusable: the certificate of its port, or what the service is known by, is no good.
     """
     options = settings.lambdas
     if not options.enabled:
@@ -83,6 +86,7 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
     if options.secret is None:
         message = "LUNA_LAMBDAS__SECRET is empty: it tells servers from others. Set it, here and at the servers"
         raise CannotHost(message)
+    tls = context_of(options)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(served(metrics, settings.metrics.host, settings.metrics.port))
@@ -120,7 +124,7 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
             else None,
         )
         try:
-            port = await stack.enter_async_context(host.served(options.host, options.port))
+            port = await stack.enter_async_context(host.served(options.host, options.port, tls))
         except OSError as error:
             message = f"{options.host}:{options.port} cannot be listened on, see LUNA_LAMBDAS__PORT: {error.strerror}"
             raise PortTaken(message) from error
@@ -131,9 +135,13 @@ async def lambda_application(settings: Settings) -> AsyncIterator[LambdaApplicat
 
 
 def lambda_runner(settings: Settings) -> LambdaRunner:
-    """The runner that the settings choose. Whether it can do its work is told by its `check`."""
+    """The runner that the settings choose. Whether it can do its work is told by its `check`.
+
+    Raises:
+        CertificateUnusable: a file that lambdas would know the service by is not what it should be.
+    """
     if settings.lambdas.runner == "kubernetes":
         return KubernetesRunner(settings.lambdas)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
     folder = settings.data.expanduser().resolve() / "lambdas"
-    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port))
+    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port), LastingTrust(settings.tls))

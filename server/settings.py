@@ -41,6 +41,54 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _file(value: object) -> object:
+    """The path of a file, whatever folder a process is started in; an empty text is none."""
+    if isinstance(value, str) and not value.strip():
+        return None
+    return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
+
+
+PemFile = Annotated[Path | None, BeforeValidator(_file)]
+"""Path of a PEM file; links stay as they are, since they are how certificates are replaced."""
+
+
+class Tls(Group):
+    """TLS of the ports that Envoy has, and of this package's own clients."""
+
+    certificate: PemFile = Field(
+        None, description="PEM file of the certificate of REST and gRPC, with its chain; empty serves plain text."
+    )
+    key: PemFile = Field(None, description="PEM file of its private key, without a password.")
+    client_ca: PemFile = Field(
+        None, description="PEM file of authorities: clients must show a certificate that one of them has signed."
+    )
+    ca: PemFile = Field(
+        None,
+        description="PEM file of authorities that commands and lambdas of this machine know the service by where it "
+        "runs on another one; with LUNA_TLS__CERTIFICATE they know that certificate itself.",
+    )
+    client_certificate: PemFile = Field(
+        None, description="PEM file of what they show where the service wants a certificate of its clients."
+    )
+    client_key: PemFile = Field(None, description="PEM file of its private key, without a password.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _both("LUNA_TLS__CERTIFICATE", self.certificate, "LUNA_TLS__KEY", self.key)
+        _both("LUNA_TLS__CLIENT_CERTIFICATE", self.client_certificate, "LUNA_TLS__CLIENT_KEY", self.client_key)
+        if self.client_ca is not None and self.certificate is None:
+            message = "LUNA_TLS__CLIENT_CA needs LUNA_TLS__CERTIFICATE and LUNA_TLS__KEY: plain text has none"
+            raise ValueError(message)
+        return self
+
+
+def _both(first: str, one: Path | None, second: str, other: Path | None) -> None:
+    if (one is None) != (other is None):
+        there, lacking = (second, first) if one is None else (first, second)
+        message = f"{lacking} is empty, and {there} is set: a certificate and its key belong together"
+        raise ValueError(message)
+
+
 class Rest(Group):
     """Where Envoy listens."""
 
@@ -195,6 +243,22 @@ class Engine(Group):
         None, description="What a shared engine and its servers know; needed where the engine is not on loopback."
     )
     timeout_seconds: float = Field(60, gt=0, description="Longest wait for an answer of a shared engine.")
+    certificate: PemFile = Field(
+        None, description="PEM file of the certificate of `luna engine`, with its chain; empty serves plain text."
+    )
+    key: PemFile = Field(None, description="PEM file of its private key, without a password.")
+    ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that servers know a shared engine by; empty calls it in plain text.",
+    )
+    name: str = Field(
+        "", description="Name in the certificate of a shared engine; empty is the host of LUNA_ENGINE__ADDRESS."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _both("LUNA_ENGINE__CERTIFICATE", self.certificate, "LUNA_ENGINE__KEY", self.key)
+        return self
 
     def at_once(self, cores: int) -> int:
         """Images worked on at the same time on so many cores. Threads sleep while a GPU computes, so there are more."""
@@ -366,6 +430,18 @@ class Lambdas(Group):
     secret: SecretStr | None = Field(
         None, min_length=16, description="Lets servers call `luna lambdas`; `luna up` makes one at each start."
     )
+    certificate: PemFile = Field(
+        None, description="PEM file of the certificate of `luna lambdas`, with its chain; empty serves plain text."
+    )
+    key: PemFile = Field(None, description="PEM file of its private key, without a password.")
+    ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that servers and Envoy know `luna lambdas` by; empty calls it in "
+        "plain text.",
+    )
+    name: str = Field(
+        "", description="Name in the certificate of `luna lambdas`; empty is the host that it is reached at."
+    )
     isolation: Literal["auto", "bubblewrap", "user", "none"] = Field(
         "auto",
         description="How lambdas of this machine are kept apart: in a sandbox of bubblewrap, or as users of their own "
@@ -405,6 +481,24 @@ class Lambdas(Group):
     temporary_bytes: int = Field(64 << 20, ge=1 << 20, description="Bytes of a lambda's temporary folder.")
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _both("LUNA_LAMBDAS__CERTIFICATE", self.certificate, "LUNA_LAMBDAS__KEY", self.key)
+        if self.certificate is not None and self.runner == "kubernetes":
+            message = "LUNA_LAMBDAS__CERTIFICATE: builds on a cluster fetch their archives in plain text"
+            raise ValueError(message)
+        return self
+
+    @property
+    def own(self) -> bool:
+        """True where `luna up` starts the process that runs them."""
+        return self.enabled and not self.address
+
+    @property
+    def expected(self) -> str:
+        """The name or address in the certificate of that process."""
+        return self.name or self.reached_at.rpartition(":")[0].strip("[]")
+
     @property
     def reached_at(self) -> str:
         """host:port of the process that runs them, as servers and Envoy of this machine reach it."""
@@ -438,6 +532,7 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     rest: Rest = Field(default_factory=Rest)
+    tls: Tls = Field(default_factory=Tls)
     grpc: Grpc = Field(default_factory=Grpc)
     database: Database = Field(default_factory=Database)
     redis: Redis = Field(default_factory=Redis)
@@ -509,8 +604,9 @@ def shown(settings: Settings) -> dict[str, object]:
 _PRIVATE: dict[str, set[str]] = {
     "access": {"admin_login"},
     "blobs": {"url"},
-    "engine": {"address", "host"},
+    "engine": {"address", "host", "certificate", "key", "ca", "name"},
+    "tls": set(Tls.model_fields),
     "tasks": {"folders"},
-    "lambdas": {"address", "host", "index_url", "wheels", "kubernetes"},
+    "lambdas": {"address", "host", "index_url", "wheels", "kubernetes", "certificate", "key", "ca", "name"},
 }
 """Settings that are no secrets and still nobody's business."""

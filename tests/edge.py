@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import importlib
 import json
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ from server.rpc.calls import Context
 from server.rpc.dispatcher import Dispatcher
 from server.rpc.methods import collect
 from server.rpc.native import handlers
-from server.settings import Grpc, Lambdas, Rest, Settings
+from server.settings import Grpc, Lambdas, Rest, Settings, Tls
 from tests.ports import free_ports
 
 ACCOUNT = UUID("00000000-0000-4000-8000-000000000001")
@@ -180,6 +181,7 @@ class Edge:
     grpc_port: int
     config: Path
     source: str | None = None
+    tls: ssl.SSLContext | None = None
 
     async def ask(
         self,
@@ -199,7 +201,12 @@ class Edge:
         self, verb: str, target: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]
     ) -> Response:
         source = None if self.source is None else (self.source, 0)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=source)
+        where = ("127.0.0.1", self.port)
+        connection: http.client.HTTPConnection
+        if self.tls is None:
+            connection = http.client.HTTPConnection(*where, timeout=30, source_address=source)
+        else:
+            connection = http.client.HTTPSConnection(*where, timeout=30, source_address=source, context=self.tls)
         try:
             connection.putrequest(verb, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -265,11 +272,13 @@ async def envoy(
     sockets: Sequence[int] = (),
     proxied: str = "",
     lambdas: Lambdas | None = None,
+    tls: Tls | None = None,
 ) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports, and of the process that `proxied` is the address of."""
     port, grpc_port = free_ports(2)
     rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
-    settings = Settings(rest=rest, grpc=Grpc(port=grpc_port, max_message_bytes=LARGEST), lambdas=lambdas or Lambdas())
+    grpc_group = Grpc(port=grpc_port, max_message_bytes=LARGEST)
+    settings = Settings(rest=rest, grpc=grpc_group, lambdas=lambdas or Lambdas(), tls=tls or Tls())
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "edge"
         files = render(settings, services(), ports, place, images=images, sockets=sockets, proxied=proxied, workers=1)

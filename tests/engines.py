@@ -75,9 +75,12 @@ def metrics(port: int) -> dict[tuple[str, ...], float]:
 
 
 @asynccontextmanager
-async def client(*engines: EngineProcess, secret: str = SECRET, start: bool = True) -> AsyncIterator[RemoteEngine]:
-    """A server's side of engine processes."""
-    settings = Engine.model_validate({"address": ",".join(one.address for one in engines), "secret": secret})
+async def client(
+    *engines: EngineProcess, secret: str = SECRET, start: bool = True, **more: object
+) -> AsyncIterator[RemoteEngine]:
+    """A server's side of engine processes, with further settings of the group."""
+    address = ",".join(one.address for one in engines)
+    settings = Engine.model_validate({"address": address, "secret": secret, **more})
     remote = RemoteEngine(settings, max_message_bytes=33 << 20, aggregate=aggregate)
     try:
         if start:

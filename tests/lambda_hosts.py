@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -160,7 +161,7 @@ class Running:
 
 
 @asynccontextmanager
-async def lambda_host(seconds: float = 10.0) -> AsyncIterator[Running]:
+async def lambda_host(seconds: float = 10.0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Running]:
     """A lambda host without lambdas."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luna-lambdas-")))
@@ -171,14 +172,20 @@ async def lambda_host(seconds: float = 10.0) -> AsyncIterator[Running]:
         calls = LambdaCalls(programs, seconds)
         proxy = Proxy(calls, cast("LambdaStore", lambdas), authorizer, LARGEST)
         host = Host(proxy, Internal(programs, calls, SECRET), KEY, lambda method, code, _: told.append((method, code)))
-        port = await stack.enter_async_context(host.served("127.0.0.1", 0))
+        port = await stack.enter_async_context(host.served("127.0.0.1", 0, tls))
         yield Running(port, host, programs, lambdas, tokens, told, folder, stack)
 
 
 @asynccontextmanager
-async def remote(running: Running, secret: str = SECRET, seconds: float = 10.0) -> AsyncIterator[RemoteLambdaHost]:
+async def remote(
+    running: Running,
+    secret: str = SECRET,
+    seconds: float = 10.0,
+    tls: ssl.SSLContext | None = None,
+    name: str = "",
+) -> AsyncIterator[RemoteLambdaHost]:
     """The host as servers see it."""
-    client = RemoteLambdaHost(running.address, secret, seconds)
+    client = RemoteLambdaHost(running.address, secret, seconds, tls, name)
     try:
         yield client
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -12,6 +12,9 @@ from pydantic import ValidationError
 
 from server import settings
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.edge_client import Trust
 
 application = typer.Typer(
     name="luna", help="An open face-recognition backend.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -23,7 +26,13 @@ application.add_typer(config, name="config")
 application.add_typer(models, name="models")
 application.add_typer(bench, name="bench")
 
-Target = Annotated[str, typer.Option(help="Address of the service's gRPC port.")]
+Target = Annotated[
+    str,
+    typer.Option(help="Address of the service's gRPC port; https:// before it is TLS, http:// plain text."),
+]
+Authorities = Annotated[
+    Path | None, typer.Option("--ca", help="PEM file of authorities that the service is known by: TLS.")
+]
 Login = Annotated[str, typer.Option(help="Login; the administrator's where it is empty and this machine runs it.")]
 Password = Annotated[str, typer.Option(help="Password of the login.", envvar=settings.PASSWORD)]
 
@@ -88,11 +97,13 @@ def demo(
     login: Login = "",
     password: Password = "",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("luna-demo"),
+    ca: Authorities = None,
 ) -> None:
     """Enrol and recognise two people of public-domain photographs, and show how."""
     from server.commands.demo import run
 
-    raise typer.Exit(run(target, credentials(login, password), out))
+    address, trust = reached(target, ca)
+    raise typer.Exit(run(address, credentials(login, password), out, trust))
 
 
 @application.command()
@@ -118,12 +129,16 @@ def bench_engine(
     target: Annotated[str, typer.Option(help="gRPC port of a service on this machine to measure as well.")] = "",
     login: Login = "",
     password: Password = "",
+    ca: Authorities = None,
     out: Annotated[Path | None, typer.Option("--json", help="File for the results as JSON.")] = None,
 ) -> None:
     """Measure the engine in this process, beside its bare networks and other libraries that are installed."""
     from server.commands.bench_engine import run
 
-    service = (target, credentials(login, password)) if target else None
+    service = None
+    if target:
+        address, trust = reached(target, ca)
+        service = (address, credentials(login, password), trust)
     raise typer.Exit(run(load_settings(), photo or [], seconds, concurrency or [1, 2, 4, 8, 16, 32], service, out))
 
 
@@ -134,6 +149,7 @@ def lfw(
     login: Login = "",
     password: Password = "",
     limit: Annotated[int, typer.Option(help="Use only so many pairs of each fold; 0 is all.")] = 0,
+    ca: Authorities = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Without a service: every descriptor version of the installed packs.")
     ] = False,
@@ -145,7 +161,8 @@ def lfw(
         from server.commands.bench_versions import run as run_in_process
 
         raise typer.Exit(run_in_process(load_settings(), pairs, limit))
-    raise typer.Exit(run(target, credentials(login, password), pairs, limit))
+    address, trust = reached(target, ca)
+    raise typer.Exit(run(address, credentials(login, password), pairs, limit, trust))
 
 
 @bench.command()
@@ -250,6 +267,30 @@ def build() -> None:
     from server.commands.plans import run
 
     raise typer.Exit(run(load_settings()))
+
+
+def reached(target: str, ca: Path | None) -> tuple[str, Trust | None]:
+    """Host and port of a target, and what is believed of what answers there; None is plain text.
+
+    TLS is where the target begins with https://, where authorities are given, and where the settings say so.
+    """
+    from server.certificates import CertificateUnusable, authorities
+    from server.edge_client import Trust, own_of, trust_of
+
+    scheme, _, address = target.rpartition("://")
+    if scheme not in {"", "http", "https"}:
+        print(f"--target: {target} begins with neither https:// nor http://", file=sys.stderr)
+        raise typer.Exit(2)
+    if scheme == "http":
+        return address, None
+    tls = load_settings().tls
+    try:
+        if ca is not None:
+            return address, Trust(authorities(ca, "--ca"), "", own_of(tls))
+        return address, trust_of(tls) or (Trust(own=own_of(tls)) if scheme else None)
+    except CertificateUnusable as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 def credentials(login: str, password: str) -> tuple[str, str]:

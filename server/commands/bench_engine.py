@@ -41,6 +41,7 @@ from server.commands.console import console as wide
 from server.commands.demo_pictures import PicturesMissing
 from server.domain.engine import Look
 from server.domain.vision import Estimation
+from server.edge_client import Trust
 from server.engine_application import configured
 from server.settings import Settings
 
@@ -94,7 +95,7 @@ def run(
     photos: Sequence[Path],
     seconds: float,
     callers: Sequence[int],
-    service: tuple[str, tuple[str, str]] | None,
+    service: tuple[str, tuple[str, str], Trust | None] | None,
     out: Path | None,
 ) -> int:
     """Measure, print tables, and write them as JSON where a file is named.
@@ -104,7 +105,8 @@ def run(
         photos: photographs that scenes are made of; none takes the public-domain portraits.
         seconds: how long each row is measured, all rounds together.
         callers: numbers of callers.
-        service: address, login and password of a service that is measured as well, best on this machine.
+        service: address, login and password, and what is believed, of a service that is measured as well, best on this
+            machine.
         out: the JSON file.
 
     Returns:
@@ -205,7 +207,7 @@ async def _measured(
     photos: Sequence[Path],
     seconds: float,
     callers: Sequence[int],
-    service: tuple[str, tuple[str, str]] | None,
+    service: tuple[str, tuple[str, str], Trust | None] | None,
     console: Console,
 ) -> list[Result]:
     # all callers find a place, which is what is measured
@@ -333,7 +335,7 @@ def _problem(other: Other, call: Callable[[], object]) -> str | None:
 
 @contextmanager
 def _service(
-    service: tuple[str, tuple[str, str]], pictures: Mapping[int, bytes], callers: Sequence[int]
+    service: tuple[str, tuple[str, str], Trust | None], pictures: Mapping[int, bytes], callers: Sequence[int]
 ) -> Iterator[list[Row]]:
     """The same detections through gRPC: by /6/sdk's method, which keeps nothing, and by the detector's.
 

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from server.commands.bench_metrics import Floats, accuracies, allowed, auc, tar_at_far
 from server.commands.client import Belongings, Client, ClientError, complain
 from server.commands.console import console as wide
+from server.edge_client import Trust
 
 IN_FLIGHT = 4
 """Batches of images that are worked on at the same time."""
@@ -61,7 +62,7 @@ class Described:
     way: str = f"through detector and extractor, {IN_FLIGHT} calls in flight"
 
 
-def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> int:
+def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int, trust: Trust | None = None) -> int:
     """Measure, and print the result.
 
     Args:
@@ -69,6 +70,7 @@ def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> i
         credentials: login and password.
         pairs: folder with pairs.txt and images/NAME/NAME_0001.jpg.
         limit: pairs of each fold, half of them of one person; 0 is all.
+        trust: what is believed of the server; None is plain text.
 
     Returns:
         The exit status: 0, or 1 where it could not be measured.
@@ -76,7 +78,7 @@ def run(target: str, credentials: tuple[str, str], pairs: Path, limit: int) -> i
     console = wide()
     try:
         chosen = limited(read(pairs / "pairs.txt"), limit)
-        with Client(target, credentials) as client:
+        with Client(target, credentials, trust) as client:
             described = describe(client, pairs / "images", paths(chosen), console)
             compared = compare(client, chosen, described)
     except (ClientError, BadPairs, OSError) as error:

@@ -34,6 +34,9 @@ from luna.v6 import (
 )
 from rich.console import Console
 
+from server.certificates import mistrust
+from server.edge_client import Trust
+
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
@@ -93,23 +96,19 @@ class Client:
     Args:
         target: host and port of the gRPC server.
         credentials: login and password.
+        trust: what is believed of the server; None is plain text.
         seconds: deadline of a call, waiting for a busy server included.
     """
 
-    def __init__(self, target: str, credentials: tuple[str, str], *, seconds: float = 60.0) -> None:
+    def __init__(
+        self, target: str, credentials: tuple[str, str], trust: Trust | None = None, *, seconds: float = 60.0
+    ) -> None:
         self._target = target
+        self._trust = trust
         self._seconds = seconds
         basic = base64.b64encode(":".join(credentials).encode()).decode()
         self._metadata = (("authorization", f"Basic {basic}"),)
-        self._channel = grpc.insecure_channel(
-            target,
-            options=[
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                # passwords and faces go to the target itself, whatever the environment names as a proxy
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+        self._channel = _channel(target, trust)
         self.platform = platform_pb2_grpc.PlatformStub(self._channel)
         self.samples = samples_pb2_grpc.SamplesStub(self._channel)
         self.sdk = sdk_pb2_grpc.SdkStub(self._channel)
@@ -129,13 +128,19 @@ class Client:
         except CallFailed as error:
             self._channel.close()
             if error.code in _SILENT:
-                message = f"no service answers at {self._target}: is `luna up` running there?"
+                message = f"no service answers at {self._target}: {self._silence(str(error))}"
                 raise Unreachable(message) from None
             if not error.from_luna:
                 message = f"what answers at {self._target} is not Luna's gRPC port"
                 raise Unreachable(message) from None
             raise
         return self
+
+    def _silence(self, error: str) -> str:
+        """What may be the matter where nothing answers; gRPC says no more than that, in many words."""
+        if self._trust is None:
+            return "is `luna up` running there? With TLS it is https://HOST:PORT, and --ca says whom to believe"
+        return mistrust(error) or "is `luna up` running there? It may want a certificate: LUNA_TLS__CLIENT_CERTIFICATE"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -225,6 +230,19 @@ class Belongings:
                 if failure.code in _SILENT:
                     break
         return first
+
+
+def _channel(target: str, trust: Trust | None) -> grpc.Channel:
+    options: list[tuple[str, int | str]] = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        # passwords and faces go to the target itself, whatever the environment names as a proxy
+        ("grpc.enable_http_proxy", 0),
+    ]
+    if trust is None:
+        return grpc.insecure_channel(target, options=options)
+    credentials, more = trust.channel()
+    return grpc.secure_channel(target, credentials, options=[*options, *more])
 
 
 def _details(error: grpc.RpcError) -> list[Message]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from server.commands import demo_pictures as pictures
 from server.commands.client import Belongings, Client, ClientError, complain
 from server.commands.demo_pictures import Box, Cell, PicturesMissing, Portrait
+from server.edge_client import Trust
 
 THRESHOLD = 0.73
 """Similarity from which two faces are taken for one person's: FAR 1e-3 on LFW with the default pack's descriptors."""
@@ -54,13 +55,14 @@ class Trial:
         return self.best == self.person and self.same >= THRESHOLD > self.other
 
 
-def run(target: str, credentials: tuple[str, str], out: Path) -> int:
+def run(target: str, credentials: tuple[str, str], out: Path, trust: Trust | None = None) -> int:
     """Show detection, enrolment and search against a running service.
 
     Args:
         target: host and port of its gRPC server.
         credentials: login and password.
         out: folder for the pictures; made where it is not there.
+        trust: what is believed of the server; None is plain text.
 
     Returns:
         The exit status: 0 where everybody is recognised in every variant and nobody is taken for somebody else.
@@ -68,7 +70,7 @@ def run(target: str, credentials: tuple[str, str], out: Path) -> int:
     console = Console()
     try:
         both = pictures.portraits()
-        with Client(target, credentials) as client, Belongings(client) as made:
+        with Client(target, credentials, trust) as client, Belongings(client) as made:
             out.mkdir(parents=True, exist_ok=True)
             demonstration = Demonstration(client, made)
             known = demonstration.enrol(both)

@@ -10,6 +10,7 @@ import sys
 import uvloop
 
 from engines.packs.errors import PackError
+from server.certificates import CertificateUnusable
 from server.commands.logs import configure
 from server.engine_application import SecretMissing, engine_application
 from server.metrics import PortTaken
@@ -23,7 +24,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (SecretMissing, PackError, PortTaken) as error:
+    except (SecretMissing, CertificateUnusable, PackError, PortTaken) as error:
         sys.exit(str(error))
 
 

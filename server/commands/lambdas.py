@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from server.certificates import CertificateUnusable
 from server.commands.logs import configure
 from server.lambda_application import CannotHost, lambda_application
 from server.metrics import PortTaken
@@ -22,7 +23,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_host(settings))
-    except (NotConfigured, CannotHost, PortTaken) as error:
+    except (NotConfigured, CannotHost, CertificateUnusable, PortTaken) as error:
         sys.exit(str(error))
 
 

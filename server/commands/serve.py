@@ -11,6 +11,7 @@ import uvloop
 
 from engines.packs.errors import PackError
 from server.application import application
+from server.certificates import CertificateUnusable
 from server.commands.logs import configure
 from server.errors import EngineFailure
 from server.inference.remote import EngineUnreachable
@@ -25,7 +26,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (NotConfigured, PackError, EngineFailure, EngineUnreachable, PortTaken) as error:
+    except (NotConfigured, CertificateUnusable, PackError, EngineFailure, EngineUnreachable, PortTaken) as error:
         sys.exit(str(error))
 
 

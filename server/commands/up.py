@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import secrets
+import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -23,7 +24,9 @@ from rich.panel import Panel
 from engines.packs.errors import PackError
 from gateway import edge
 from server.application import SERVICES
-from server.commands import administrator, models
+from server.certificates import Certificate, CertificateUnusable
+from server.commands import administrator, greeting, models, up_certificates
+from server.edge_client import LastingTrust, Trust, trusted_itself
 from server.errors import LunaError
 from server.lambdas.host import HEALTH
 from server.settings import BEHIND, Settings
@@ -57,11 +60,12 @@ def run(settings: Settings) -> int:
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        certificate = up_certificates.check(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
-        asyncio.run(_run(settings, plan, console))
-    except (PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
+        asyncio.run(_run(settings, plan, certificate, console))
+    except (CertificateUnusable, PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
@@ -124,7 +128,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         )
         for number, port in enumerate(ports, 1)
     ]
-    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if _runs_lambdas(settings) else ()
+    lambdas = (_lambdas(settings, luna, environment, (servers[0].name, "envoy")),) if settings.lambdas.own else ()
     worker = Program(
         name="worker",
         argv=(luna, "worker"),
@@ -145,7 +149,7 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         name="envoy",
         argv=tuple(files.argv(str(binaries / "envoy"))),
         before=reachable,
-        ready=partial(_rest_answers, settings),
+        ready=partial(_rest_answers, settings, LastingTrust(settings.tls)),
         stop_seconds=5,
     )
     return Plan((*behind.programs, *engines, *servers, *lambdas, worker, envoy), login, password)
@@ -159,14 +163,10 @@ def _engine(settings: Settings, luna: str, environment: Mapping[str, str]) -> Pr
         argv=(luna, "engine"),
         env={**environment, **_metrics(settings, settings.grpc.servers)},
         before=partial(_free, host, port, "LUNA_ENGINE__PORT"),
-        ready=partial(_serving, host, port),
+        ready=partial(_engine_serves, settings),
         start_seconds=ENGINE_SECONDS,
         stop_seconds=settings.grpc.drain_seconds + 5,
     )
-
-
-def _runs_lambdas(settings: Settings) -> bool:
-    return settings.lambdas.enabled and not settings.lambdas.address
 
 
 def _lambdas(settings: Settings, luna: str, environment: Mapping[str, str], needs: tuple[str, ...]) -> Program:
@@ -189,16 +189,26 @@ def _lambda_secret(settings: Settings) -> dict[str, str]:
     secret = settings.lambdas.secret
     if secret is not None:
         return {"LUNA_LAMBDAS__SECRET": secret.get_secret_value()}
-    return {"LUNA_LAMBDAS__SECRET": secrets.token_urlsafe(32)} if _runs_lambdas(settings) else {}
+    return {"LUNA_LAMBDAS__SECRET": secrets.token_urlsafe(32)} if settings.lambdas.own else {}
 
 
 def _sharing(settings: Settings) -> dict[str, str]:
     """The settings that lead servers to that process. Its secret keeps other users of the machine out."""
-    secret = settings.engine.secret
+    secret, trust = settings.engine.secret, _engine_trust(settings)
     return {
         "LUNA_ENGINE__ADDRESS": f"{settings.engine.host}:{settings.engine.port}",
         "LUNA_ENGINE__SECRET": secret.get_secret_value() if secret else secrets.token_urlsafe(),
+        # with a certificate it is known by who signed it, if that is said, or by itself
+        "LUNA_ENGINE__CA": str(settings.engine.ca or settings.engine.certificate) if trust else "",
+        "LUNA_ENGINE__NAME": settings.engine.name or trust.name if trust else "",
     }
+
+
+def _engine_trust(settings: Settings) -> Trust | None:
+    """What is believed of the shared engine of this machine, where it has a certificate."""
+    if settings.engine.certificate is None:
+        return None
+    return trusted_itself(settings.engine.certificate, "LUNA_ENGINE__CERTIFICATE")
 
 
 def _places(settings: Settings) -> int:
@@ -223,7 +233,7 @@ def _metrics(settings: Settings, number: int) -> dict[str, str]:
     return {"LUNA_METRICS__PORT": str(settings.metrics.port + number)} if settings.metrics.port else {}
 
 
-async def _run(settings: Settings, plan: Plan, console: Console) -> None:
+async def _run(settings: Settings, plan: Plan, certificate: Certificate | None, console: Console) -> None:
     began = time.monotonic()
 
     def tell(event: Event) -> None:
@@ -233,32 +243,21 @@ async def _run(settings: Settings, plan: Plan, console: Console) -> None:
             console.print(f"{event.program} {event.what.value} {event.detail}".rstrip(), style="yellow", markup=False)
 
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
-    announcement = asyncio.create_task(_announce(settings, plan, supervisor, console, began))
+    beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
+    if certificate is not None:
+        beside.append(asyncio.create_task(up_certificates.follow(settings, certificate, console)))
     try:
         await supervisor.run()
     finally:
-        announcement.cancel()
+        for task in beside:
+            task.cancel()
     console.print("stopped")
 
 
 async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, began: float) -> None:
     await supervisor.up.wait()
     await _until_healthy(settings)
-    rest = f"http://{settings.rest.host}:{settings.rest.port}"
-    target = f"{settings.grpc.host}:{settings.grpc.port}"
-    basic = f"{plan.login}:{plan.password}"
-    lines = (
-        f"REST   {rest}/6",
-        f"gRPC   {target}   (reflection and grpc.health.v1 are on)",
-        f"data   {settings.data}   (logs in logs/)",
-        f"login  {plan.login}   password  {plan.password}",
-        "",
-        f"curl -u '{basic}' {rest}/6/account",
-        f"grpcurl -plaintext -H \"authorization: Basic $(printf '%s' '{basic}' | base64 -w0)\" "
-        f"{target} luna.v6.Accounts/GetAccount",
-        "",
-        "Ctrl-C stops all of it.",
-    )
+    lines = greeting.lines(settings, plan.login, plan.password)
     title = f"Luna is up after {time.monotonic() - began:.1f} s"
     if console.is_terminal:
         console.print(Panel("\n".join(lines), title=title), markup=False, soft_wrap=True)
@@ -281,9 +280,9 @@ async def _free(host: str, port: int, setting: str) -> None:
     await probe.wait_closed()
 
 
-async def _serving(host: str, port: int) -> bool:
+async def _serving(host: str, port: int, trust: Trust | None = None) -> bool:
     """True once a server process answers SERVING."""
-    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+    async with _channel(f"{host}:{port}", trust) as channel:
         try:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
@@ -296,28 +295,57 @@ async def _serving(host: str, port: int) -> bool:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def _rest_answers(settings: Settings) -> bool:
-    """True once Envoy answers, whatever it says."""
-    return await _status(_healthcheck(settings)) is not None
+def _channel(target: str, trust: Trust | None) -> grpc.aio.Channel:
+    if trust is None:
+        return grpc.aio.insecure_channel(target)
+    credentials, options = trust.channel()
+    return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+async def _engine_serves(settings: Settings) -> bool:
+    """True once the shared engine answers SERVING."""
+    trust = await asyncio.to_thread(_engine_trust, settings)
+    return await _serving(settings.engine.host, settings.engine.port, trust)
+
+
+async def _rest_answers(settings: Settings, trust: LastingTrust) -> bool:
+    """True once Envoy answers, whatever it says. By TLS its certificate is the answer: it may want one in turn."""
+    context = await asyncio.to_thread(trust.context)
+    if context is None:
+        return await _status(_healthcheck(settings)) is not None
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(settings.rest.host, settings.rest.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
 
 
 async def _takes_lambdas(settings: Settings) -> bool:
     """True once the process of lambdas takes calls."""
-    return await _status(f"http://{settings.lambdas.reached_at}{HEALTH}") == httpx.codes.OK
+    certificate, scheme, context = settings.lambdas.certificate, "http", None
+    if certificate is not None:
+        trust = await asyncio.to_thread(trusted_itself, certificate, "LUNA_LAMBDAS__CERTIFICATE")
+        scheme, context = "https", trust.context()
+    return await _status(f"{scheme}://{settings.lambdas.reached_at}{HEALTH}", context) == httpx.codes.OK
 
 
 async def _until_healthy(settings: Settings) -> None:
-    while await _status(_healthcheck(settings)) != httpx.codes.OK:  # noqa: ASYNC110 - what is waited for is another process
+    if settings.tls.client_ca is not None and settings.tls.client_certificate is None:
+        return  # it does not let this process in; the servers themselves have said that they serve
+    trust = LastingTrust(settings.tls)
+    while await _status(_healthcheck(settings), trust.context()) != httpx.codes.OK:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.1)
 
 
 def _healthcheck(settings: Settings) -> str:
-    return f"http://{settings.rest.host}:{settings.rest.port}/6/healthcheck"
+    return f"{greeting.rest_root(settings)}/6/healthcheck"
 
 
-async def _status(url: str) -> int | None:
+async def _status(url: str, context: ssl.SSLContext | None = None) -> int | None:
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=5, verify=context or True) as client:
             answer = await client.get(url)
     except httpx.HTTPError:
         return None

@@ -15,11 +15,13 @@ import grpc
 from luna.engine.v1 import engine_pb2 as pb
 from luna.engine.v1 import engine_pb2_grpc
 
+from server.certificates import CertificateUnusable, mistrust
 from server.domain import deadline
 from server.domain.descriptors import Calibration
 from server.domain.engine import Look
 from server.domain.vision import DetectedBody, DetectedFace, DetectedImage, Estimation, ExtractedDescriptor
 from server.errors import LunaError, Unavailable
+from server.inference.credentials import SeveralEngines, trusted
 from server.inference.failures import COMPONENT, error_of
 from server.inference.guard import REQUEST_ID, SECRET, SERVICE, VERSION
 from server.inference.messages import from_message, to_estimations, to_message
@@ -94,6 +96,10 @@ class RemoteEngine:
         max_message_bytes: largest message.
         aggregate: what `Engine.aggregate` does; it needs no network and stays in this process.
         asked: is told of each call.
+
+    Raises:
+        EngineUnreachable: several engines are given in a way that gRPC cannot use, or the file of the authorities
+            that they are known by is no good.
     """
 
     def __init__(
@@ -108,7 +114,7 @@ class RemoteEngine:
         self._needs: Mapping[str, str] = {}
         self._calibrations: Mapping[int, Calibration] = {}
         self._places = 1
-        self._channel = grpc.aio.insecure_channel(target(self._address), options=_options(max_message_bytes))
+        self._channel = _channel(settings, max_message_bytes)
         self._stub = engine_pb2_grpc.InferenceStub(self._channel)
 
     @property
@@ -139,9 +145,21 @@ class RemoteEngine:
                 pb.GetInfoRequest(), timeout=seconds, metadata=self._metadata(), wait_for_ready=True
             )
         except grpc.aio.AioRpcError as failed:
-            raise EngineUnreachable(self._why(failed, seconds)) from failed
+            why = self._why(failed, seconds)
+            if failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                why += await self._mistrusted()
+            raise EngineUnreachable(why) from failed
         self._version = info.descriptor_version
         self._learn(info)
+
+    async def _mistrusted(self) -> str:
+        """What is wrong with its certificate, if that kept this server waiting; only who does not wait is told."""
+        try:
+            await self._stub.GetInfo(pb.GetInfoRequest(), timeout=1, metadata=self._metadata(), wait_for_ready=False)
+        except grpc.aio.AioRpcError as failed:
+            why = mistrust(failed.details() or "")
+            return f": {why} (LUNA_ENGINE__CA, LUNA_ENGINE__NAME)" if why else ""
+        return ""
 
     async def close(self) -> None:
         """Close the connections; calls that are under way end."""
@@ -257,6 +275,21 @@ class RemoteEngine:
         if failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"The engine at {self._address} (LUNA_ENGINE__ADDRESS) did not serve within {seconds:g} s"
         return f"The engine at {self._address} (LUNA_ENGINE__ADDRESS) cannot be used: {failed.details()}"
+
+
+def _channel(settings: Engine, max_message_bytes: int) -> grpc.aio.Channel:
+    to, options = target(settings.address), _options(max_message_bytes)
+    try:
+        tls = trusted(settings)
+    except SeveralEngines as error:
+        message = "LUNA_ENGINE__NAME is empty: several engines by TLS have one name in all of their certificates"
+        raise EngineUnreachable(message) from error
+    except CertificateUnusable as error:
+        raise EngineUnreachable(str(error)) from error
+    if tls is None:
+        return grpc.aio.insecure_channel(to, options=options)
+    credentials, more = tls
+    return grpc.aio.secure_channel(to, credentials, options=[*options, *more])
 
 
 def target(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -36,10 +37,16 @@ class RemoteLambdaHost:
         address: host:port.
         secret: what a server proves itself with.
         seconds: longest call, where the call in progress has no deadline before it.
+        tls: what is believed there; None is plain text.
+        name: the name in its certificate, where that is not the host of the address.
     """
 
-    def __init__(self, address: str, secret: str, seconds: float) -> None:
-        self._root = f"http://{address}{ROOT}"
+    def __init__(
+        self, address: str, secret: str, seconds: float, tls: ssl.SSLContext | None = None, name: str = ""
+    ) -> None:
+        self._root = f"{'http' if tls is None else 'https'}://{address}{ROOT}"
+        self._tls = tls
+        self._name = name or None
         self._secret = secret
         self._seconds = seconds
         self._session: aiohttp.ClientSession | None = None
@@ -115,6 +122,7 @@ class RemoteLambdaHost:
                 data=body or None,
                 timeout=timeout,
                 allow_redirects=False,
+                server_hostname=self._name if self._tls is not None else None,
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             )
         try:
@@ -129,7 +137,7 @@ class RemoteLambdaHost:
         """Made in the loop that uses it."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._tls or True),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,8 +60,8 @@ class Host:
         self._idle.set()
 
     @asynccontextmanager
-    async def served(self, host: str, port: int) -> AsyncIterator[int]:
-        """Serve for the length of the block; the port that it is on.
+    async def served(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+        """Serve for the length of the block, by TLS where there is a context; the port that it is on.
 
         Raises:
             OSError: the port cannot be listened on.
@@ -76,7 +77,7 @@ class Host:
         runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
             yield int(runner.addresses[0][1])
         finally:
             await runner.cleanup()

@@ -32,7 +32,7 @@ def test_a_service_is_measured_beside_the_engine_and_keeps_nothing_of_it(
     out = tmp_path / "result.json"
     settings = Settings(data=tmp_path, models=models_folder())
 
-    assert run(settings, [], 0.06, [1], (service.target, (account.login, account.password)), out) == 0
+    assert run(settings, [], 0.06, [1], (service.target, (account.login, account.password), None), out) == 0
 
     for way in (SERVICE, STORING):
         rows = [one for one in json.loads(out.read_text())["rows"] if one["way"] == way]
@@ -50,5 +50,5 @@ def test_a_service_that_is_not_there_is_told_and_ends_with_status_1(
 ) -> None:
     settings = Settings(data=tmp_path, models=models_folder())
 
-    assert run(settings, [], 0.06, [1], ("127.0.0.1:1", ("login", "password")), None) == 1
+    assert run(settings, [], 0.06, [1], ("127.0.0.1:1", ("login", "password"), None), None) == 1
     assert "no service answers" in capsys.readouterr().err

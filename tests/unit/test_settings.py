@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from server import settings
 from server.commands.configuration import reference, values
-from server.settings import Access, Engine, Grpc, Registration, Rest, Settings
+from server.settings import Access, Engine, Grpc, Registration, Rest, Settings, Tls
 
 LUNA = str(Path(sys.executable).with_name("luna"))
 
@@ -59,6 +59,40 @@ def test_packs_that_are_no_names_are_refused(monkeypatch: pytest.MonkeyPatch, te
     monkeypatch.setenv("LUNA_ENGINE__PACKS", text)
     with pytest.raises(ValidationError, match=r"engine\.packs"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        ({"LUNA_TLS__CERTIFICATE": "a.pem"}, "LUNA_TLS__KEY is empty"),
+        ({"LUNA_TLS__KEY": "a.key", "LUNA_TLS__CERTIFICATE": " "}, "LUNA_TLS__CERTIFICATE is empty"),
+        ({"LUNA_TLS__CLIENT_KEY": "a.key"}, "LUNA_TLS__CLIENT_CERTIFICATE is empty"),
+        ({"LUNA_TLS__CLIENT_CA": "a.pem"}, "LUNA_TLS__CLIENT_CA needs LUNA_TLS__CERTIFICATE"),
+        ({"LUNA_ENGINE__CERTIFICATE": "a.pem"}, "LUNA_ENGINE__KEY is empty"),
+    ],
+)
+def test_half_a_certificate_is_refused(given: Mapping[str, str], lacking: str) -> None:
+    ended = luna("config", "show", environment=given)
+    assert ended.returncode == 2
+    assert lacking in ended.stderr
+
+
+def test_files_of_certificates_are_the_same_whatever_folder_a_process_is_started_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("LUNA_TLS__CERTIFICATE", "a.pem")
+    monkeypatch.setenv("LUNA_TLS__KEY", "~/a.key")
+    monkeypatch.setenv("LUNA_ENGINE__CA", "")
+    loaded = settings.load()
+    assert (loaded.tls.certificate, loaded.tls.key) == (tmp_path / "a.pem", Path("/home/ann/a.key"))
+    assert loaded.engine.ca is None
+
+
+def test_nobody_is_told_where_certificates_are(tmp_path: Path) -> None:
+    tls = Tls(certificate=tmp_path / "a.pem", key=tmp_path / "a.key")
+    assert str(tmp_path) not in repr(settings.shown(Settings(tls=tls)))
 
 
 def test_a_gpu_is_given_more_images_at_a_time_than_there_are_cores() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.domain.lambdas import Deployment
+from server.edge_client import LastingTrust
 from server.lambdas.exchange import Limits
 from server.lambdas.local import seccomp, view
 from server.lambdas.local.cgroups import Cgroup, Cgroups
@@ -38,6 +39,7 @@ class Means:
     Attributes:
         base: folder of what all stand upon.
         platform: host and port of the platform's gRPC.
+        trust: what is believed there, where it speaks TLS.
     """
 
     settings: Lambdas
@@ -46,6 +48,7 @@ class Means:
     platform: tuple[str, int]
     watch: Watch
     cgroups: Cgroups
+    trust: LastingTrust | None = None
 
 
 class Live:
@@ -90,7 +93,7 @@ class Live:
                 path = f"/proc/self/fd/{directory}/calls.sock"
                 reader = Reader(told.add)
                 stack.push_async_callback(reader.close)
-                relay = Relay(own / "platform.sock", *means.platform)
+                relay = Relay(own / "platform.sock", *means.platform, means.trust)
                 stack.push_async_callback(relay.close)
                 await relay.start()
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from server.edge_client import LastingTrust
+
 CONNECTIONS = 16
 """Most connections of one lambda; gRPC needs one for each channel."""
 _PIECE = 64 << 10
@@ -19,12 +21,14 @@ class Relay:
     Args:
         path: where the socket is made.
         host, port: where the bytes go.
+        trust: what is believed there, where the way to it is TLS; lambdas themselves speak plain text.
     """
 
-    def __init__(self, path: Path, host: str, port: int) -> None:
+    def __init__(self, path: Path, host: str, port: int, trust: LastingTrust | None = None) -> None:
         self._path = path
         self._host = host
         self._port = port
+        self._trust = trust
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -69,7 +73,8 @@ class Relay:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_CONNECT_SECONDS):
-            there, back = await asyncio.open_connection(self._host, self._port, limit=_PIECE)
+            tls = await asyncio.to_thread(self._trust.context, ("h2",)) if self._trust is not None else None
+            there, back = await asyncio.open_connection(self._host, self._port, limit=_PIECE, ssl=tls)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(reader, back))
@@ -85,4 +90,5 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         target.write(piece)
         await target.drain()
     with suppress(OSError):
-        target.write_eof()
+        # TLS has no half of a connection
+        target.write_eof() if target.can_write_eof() else target.close()

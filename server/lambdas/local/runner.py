@@ -12,6 +12,7 @@ from uuid import UUID
 from server.domain import deadline
 from server.domain.http_calls import HttpCall, HttpReply
 from server.domain.lambdas import Deployment, LambdaState
+from server.edge_client import LastingTrust
 from server.errors import LambdaNotRunning
 from server.lambdas.gate import Gate
 from server.lambdas.local import seccomp
@@ -35,12 +36,16 @@ class LocalRunner:
         settings: limits, and how lambdas are kept apart.
         folder: where they are kept; nobody else's.
         platform: host and port of the platform's gRPC, which lambdas reach through a socket.
+        trust: what is believed there, where it speaks TLS.
     """
 
-    def __init__(self, settings: Lambdas, folder: Path, platform: tuple[str, int]) -> None:
+    def __init__(
+        self, settings: Lambdas, folder: Path, platform: tuple[str, int], trust: LastingTrust | None = None
+    ) -> None:
         self._settings = settings
         self._folders = Folders(folder)
         self._platform = platform
+        self._trust = trust
         self._isolation = Isolation(settings.isolation)
         self._watch = Watch()
         self._builder = Builder(settings.builds)
@@ -129,7 +134,8 @@ class LocalRunner:
             if self._means is None:
                 way = await self._isolation.way()
                 base = await asyncio.to_thread(self._folders.prepare)
-                self._means = Means(self._settings, way, base, self._platform, self._watch, Cgroups.found())
+                cgroups = Cgroups.found()
+                self._means = Means(self._settings, way, base, self._platform, self._watch, cgroups, self._trust)
                 _tell(self._means)
             return self._means
 
