@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, literal, select, update
+from sqlalchemy import Executable, Row, bindparam, func, insert, literal, select, update
 
 from server.domain.accounts import Account, AccountChanges, AccountType
 from server.errors import AccountIdTaken, AccountNotFound, LoginTaken
 from storage.database import ConstraintViolated, Database
 from storage.schema import accounts
+
+# made once: whoever calls is looked up in each call
+_BY_ID: Final = select(accounts).where(accounts.c.account_id == bindparam("key"))
+_BY_LOGIN: Final = select(accounts).where(accounts.c.login == bindparam("key"))
 
 
 class PostgresAccountStore:
@@ -34,11 +38,11 @@ class PostgresAccountStore:
 
     async def by_id(self, account_id: UUID) -> Account | None:
         """The account with an id."""
-        return await self._one(accounts.c.account_id == account_id)
+        return await self._one(_BY_ID, account_id)
 
     async def by_login(self, login: str) -> Account | None:
         """The account with a login; letters' case counts."""
-        return await self._one(accounts.c.login == login)
+        return await self._one(_BY_LOGIN, login)
 
     async def change(self, account_id: UUID, changes: AccountChanges, now: datetime) -> None:
         """Change an account. See `AccountStore.change`."""
@@ -60,8 +64,8 @@ class PostgresAccountStore:
         admins = select(literal(1)).where(accounts.c.account_type == AccountType.ADMIN.value).limit(1)
         return bool(await self._database.fetch(admins))
 
-    async def _one(self, condition: ColumnElement[bool]) -> Account | None:
-        rows = await self._database.fetch(select(accounts).where(condition))
+    async def _one(self, statement: Executable, key: object) -> Account | None:
+        rows = await self._database.fetch(statement, {"key": key})
         return _account(rows[0]) if rows else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +14,10 @@ from server.errors import Conflict
 from storage.blobs import BlobStore
 from storage.database import ConstraintViolated, Database
 from storage.filters import among, inside
+from storage.rows import columns_of
 from storage.schema import samples
+
+_INSERT: Final = insert(samples)
 
 FOLDER: Final = "samples"
 SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -36,7 +38,7 @@ def sample_key(sample_type: SampleType, sample_id: UUID) -> str:
 
 def sample_columns(sample: Sample) -> dict[str, object]:
     """The row of a sample."""
-    return asdict(sample) | {"sample_type": sample.sample_type.value}
+    return columns_of(sample) | {"sample_type": sample.sample_type.value}
 
 
 class PostgresSampleStore:
@@ -55,7 +57,7 @@ class PostgresSampleStore:
         await self._blobs.create(sample_key(sample.sample_type, sample.sample_id), data)
         try:
             async with self._database.transaction(made=(sample.sample_id,)) as connection:
-                await connection.execute(insert(samples).values(sample_columns(sample)))
+                await connection.execute(_INSERT, sample_columns(sample))
         except ConstraintViolated as violated:
             raise Conflict(message=f"Sample with id '{sample.sample_id}' exists already") from violated
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, func, insert, literal, select, true, update
+from sqlalchemy import ARRAY, Uuid, bindparam, func, insert, literal, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from server.domain.audit import Change
+from server.domain.audit import AuditEntry, Change
+from storage.rows import columns_of
 from storage.schema import audit
 
 #: PostgreSQL gives a transaction its id when it first writes or locks a row. One that found nothing to change has none.
 CHANGED: Final = func.pg_current_xact_id_if_assigned().is_not(None)
+
+
+_COLUMNS: Final = [field.name for field in fields(AuditEntry)]
+_ROW: Final = select(*(bindparam(name, type_=audit.c[name].type) for name in _COLUMNS))
+# made once: nearly every change has an entry
+_ENTRY: Final = insert(audit).from_select(_COLUMNS, _ROW).returning(audit.c.entry_id)
+_ENTRY_OF_A_CHANGE: Final = insert(audit).from_select(_COLUMNS, _ROW.where(CHANGED)).returning(audit.c.entry_id)
 
 
 async def leave_trace(connection: AsyncConnection, change: Change, made: Sequence[UUID]) -> bool:
@@ -37,19 +45,18 @@ async def write_entry(connection: AsyncConnection, change: Change, made: Sequenc
 async def _write(
     connection: AsyncConnection, change: Change, made: Sequence[UUID], *, done: bool, always: bool
 ) -> bool:
-    condition = true() if always else CHANGED
     if change.row is not None:
         if change.safe and not made and not (always and done):
             return False
         objects = audit.c.objects.concat(literal(list(made), ARRAY(Uuid)))
-        values = {"objects": objects} | ({"done": True} if always and done else {})
-        known = update(audit).where(audit.c.entry_id == change.row, condition).values(values)
+        changed = {"objects": objects} | ({"done": True} if always and done else {})
+        condition = true() if always else CHANGED
+        known = update(audit).where(audit.c.entry_id == change.row, condition).values(changed)
         if await connection.scalar(known.returning(audit.c.entry_id)) is not None:
             return True
         # it was written in a transaction whose end nobody saw, and which was rolled back
-    values = asdict(change.entry) | {"objects": [*change.entry.objects, *made], "done": done}
-    row = select(*(literal(value, audit.c[name].type) for name, value in values.items())).where(condition)
-    entry_id = await connection.scalar(insert(audit).from_select(list(values), row).returning(audit.c.entry_id))
+    values = columns_of(change.entry) | {"objects": [*change.entry.objects, *made], "done": done}
+    entry_id = await connection.scalar(_ENTRY if always else _ENTRY_OF_A_CHANGE, values)
     if entry_id is None:
         return False
     change.row = int(entry_id)
