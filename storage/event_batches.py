@@ -28,6 +28,7 @@ from storage.face_rows import add_faces, refused
 from storage.media import media_columns, media_key
 from storage.samples import sample_columns, sample_key
 from storage.schema import event_descriptors, event_outbox, events, media, samples
+from storage.side_by_side import side_by_side
 from storage.task_notes import add_note
 
 log = logging.getLogger(__name__)
@@ -78,14 +79,14 @@ class BatchWriter:
             await self._blobs.create(key, data)
             undo.append(lambda: self._blobs.delete(key))
 
-        await _all(write(key, data) for key, data in blobs)
+        await side_by_side(write(key, data) for key, data in blobs)
 
         async def add(position: int) -> None:
             attribute, seconds = batch.attributes[position]
             await self._attributes.add(attribute, seconds)
             undo.append(lambda: self._attributes.remove(Scope(attribute.account_id), attribute.attribute_id))
 
-        await _all(add(position) for position in range(len(batch.attributes)))
+        await side_by_side(add(position) for position in range(len(batch.attributes)))
 
 
 async def _write_rows(connection: AsyncConnection, batch: Batch) -> None:
@@ -141,13 +142,6 @@ def _meaning(violated: ConstraintViolated, batch: Batch) -> Exception:
     if batch.faces and violated.constraint.startswith("face"):
         return refused(violated, batch.faces)
     return EventIdTaken(event_id=batch.events[0].record.event_id)
-
-
-async def _all(steps: Iterable[Awaitable[None]]) -> None:
-    """Make steps side by side, and wait for all of them even where one fails: the first failure is raised."""
-    for outcome in await asyncio.gather(*steps, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 async def _take_back(undo: Iterable[Undo]) -> None:

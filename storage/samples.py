@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from storage.database import ConstraintViolated, Database
 from storage.filters import among, inside
 from storage.rows import columns_of
 from storage.schema import samples
+from storage.side_by_side import side_by_side
 
 _INSERT: Final = insert(samples)
 
@@ -60,6 +61,24 @@ class PostgresSampleStore:
                 await connection.execute(_INSERT, sample_columns(sample))
         except ConstraintViolated as violated:
             raise Conflict(message=f"Sample with id '{sample.sample_id}' exists already") from violated
+
+    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+        """Keep several new samples: their bytes side by side, then all rows in one transaction.
+
+        Raises:
+            Conflict: a sample with one of these ids exists already; it stays as it is, and no row is added.
+        """
+        if not samples:
+            return
+        await side_by_side(
+            self._blobs.create(sample_key(one.sample_type, one.sample_id), data) for one, data in samples
+        )
+        rows = [sample_columns(one) for one, _ in samples]
+        try:
+            async with self._database.transaction(made=[one.sample_id for one, _ in samples]) as connection:
+                await connection.execute(_INSERT, rows)
+        except ConstraintViolated as violated:
+            raise Conflict(message="A sample with one of these ids exists already") from violated
 
     async def get(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> Sample | None:
         """The row of a sample inside the scope."""

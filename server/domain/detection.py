@@ -121,19 +121,18 @@ class Detection:
         sample = source.type_in(wish.image_type) is not ImageType.RAW
         kept: list[StoredFace] = []
         filtered: list[FilteredFace] = []
+        samples: list[tuple[Sample, bytes]] = []
         for face in faces_by_policy(image, wish.policy, source.filename):
             why = reasons(face, wish.limits, self._liveness, sample=sample)
             shown = only_of_face(face, wish.estimations)
             if why:
                 filtered.append(FilteredFace(shown, why))
             else:
-                kept.append(StoredFace(await self._store(account_id, face), shown))
+                row = sample_of(account_id, SampleType.FACES, face.warp)
+                samples.append((row, face.warp))
+                kept.append(StoredFace(row.sample_id, shown))
+        await self._samples.add_all(samples)
         return ImageResult(source, tuple(kept), tuple(filtered), sample, image.exif)
-
-    async def _store(self, account_id: UUID, face: DetectedFace) -> UUID:
-        sample = sample_of(account_id, SampleType.FACES, face.warp)
-        await self._samples.add(sample, face.warp)
-        return sample.sample_id
 
 
 def sample_of(account_id: UUID, sample_type: SampleType, data: bytes) -> Sample:

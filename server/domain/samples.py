@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -36,6 +36,10 @@ class SampleStore(Protocol):
 
     async def add(self, sample: Sample, data: bytes) -> None:
         """Keep a new sample: its bytes first, then its row, so that a row never lacks its bytes."""
+        ...
+
+    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+        """Keep several new samples, all of them or none. Each has its bytes first, then its row."""
         ...
 
     async def get(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> Sample | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -73,6 +73,10 @@ class Kept:
 
     async def add(self, sample: Sample, data: bytes) -> None:
         self.rows[sample.sample_type, sample.sample_id] = data
+
+    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+        for sample, data in samples:
+            await self.add(sample, data)
 
     async def read(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> bytes | None:
         return self.rows.get((sample_type, sample_id))

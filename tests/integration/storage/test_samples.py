@@ -52,6 +52,23 @@ async def test_a_sample_comes_back_as_it_was(samples: PostgresSampleStore) -> No
     assert await samples.read(OUR_SCOPE, SampleType.FACES, number(1)) is None
 
 
+async def test_several_samples_are_kept_together(samples: PostgresSampleStore) -> None:
+    kept = [(a_sample(number(one)), b"%d" % one) for one in range(1, 30)]
+    await samples.add_all(kept)
+    await samples.add_all([])
+    for one, data in kept:
+        assert await samples.get(OUR_SCOPE, SampleType.FACES, one.sample_id) == one
+        assert await samples.read(OUR_SCOPE, SampleType.FACES, one.sample_id) == data
+
+
+async def test_none_of_several_samples_is_kept_where_one_cannot_be(samples: PostgresSampleStore) -> None:
+    await samples.add(a_sample(number(2)), JPEG)
+    with pytest.raises(Conflict):
+        await samples.add_all([(a_sample(number(one)), b"new") for one in (1, 2, 3)])
+    assert await samples.missing(OUR_SCOPE, SampleType.FACES, [number(1), number(3)]) == {number(1), number(3)}
+    assert await samples.read(OUR_SCOPE, SampleType.FACES, number(2)) == JPEG
+
+
 async def test_removal_takes_the_bytes_too(samples: PostgresSampleStore, tmp_path: Path) -> None:
     await samples.add(a_sample(number(1)), JPEG)
     assert len(files(tmp_path)) == 1

@@ -82,6 +82,10 @@ class MemorySamples:
     async def add(self, sample: Sample, data: bytes) -> None:
         self.rows[sample.sample_id] = (sample, data)
 
+    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+        for sample, data in samples:
+            await self.add(sample, data)
+
     async def get(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> Sample | None:
         row = self.rows.get(sample_id)
         if row is None or row[0].sample_type is not sample_type or not scope.includes(row[0].account_id):
