@@ -62,7 +62,9 @@ def measure(service: Service, seconds: float, times: float, console: Console, *,
     best = 0.0
     for callers in CALLERS:
         used = processors(service)
-        found = flood(order(seconds / 2, callers=callers))
+        # who watches costs something as well
+        with watching(service, account, image):
+            found = flood(order(seconds / 2, callers=callers))
         spent = processors(service) - used
         console.print(
             f"{callers:3} callers: {found.goodput:6.1f}/s, ms: {milliseconds(found.answers)}; "
