@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from server.commands import bench_engine
-from server.commands.bench_engine import SERVICE, STORING, run
+from server.commands.bench_engine import BOXES, SERVICE, STORING, run
+from server.commands.bench_libraries import DETECT
 from server.commands.client import Belongings
 from server.settings import Settings
 from tests.packs import models_folder
@@ -34,9 +35,9 @@ def test_a_service_is_measured_beside_the_engine_and_keeps_nothing_of_it(
 
     assert run(settings, [], 0.06, [1], (service.target, (account.login, account.password), None), out) == 0
 
-    for way in (SERVICE, STORING):
+    for way, task in ((SERVICE, BOXES), (STORING, DETECT)):
         rows = [one for one in json.loads(out.read_text())["rows"] if one["way"] == way]
-        assert [one["task"] for one in rows] == ["detect, 1 face", "detect, 2 faces", "detect, 20 faces"]
+        assert [one["task"] for one in rows] == [f"{task}, 1 face", f"{task}, 2 faces", f"{task}, 20 faces"]
         assert all(0 < one["of_bare"] < 2 for one in rows)
     # a round that is not counted and one that is
     assert len(made) >= 2 * (1 + 2 + 20)

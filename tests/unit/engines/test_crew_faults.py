@@ -64,9 +64,11 @@ def png(image: Image) -> bytes:
 
 
 def running(pid: int) -> bool:
-    """True where a process runs; one that has ended and waits for its parent does not."""
+    """True where a process runs; one that has ended, with all of its threads, and waits for its parent does not."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        # what it has open is closed when the last thread has ended, which need not be the first one
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 
