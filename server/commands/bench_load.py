@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,8 +53,9 @@ class Figures:
 
 
 def spent() -> float:
-    """Processor time of this process and of those that it has begun and that are there, in seconds."""
-    children = 0.0
+    """Processor time of this process and of all that it has begun, whether they are still there or not, in seconds."""
+    ended = os.times()
+    children = ended.children_user + ended.children_system
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             times = child.cpu_times()
