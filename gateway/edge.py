@@ -25,6 +25,7 @@ from luna import options_pb2
 from gateway import edge_secrets
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from gateway.grpc_listener import listener, lua_replies
+from gateway.templates import rules
 from gateway.websocket import HEALTH
 from server.errors import (
     Busy,
@@ -190,8 +191,9 @@ def socket_paths(services: Iterable[ServiceDescriptor]) -> set[str]:
 
 def proxied_templates(services: Iterable[ServiceDescriptor]) -> list[str]:
     """The templates of the paths that another process serves."""
-    rests = (method.GetOptions().Extensions[options_pb2.rest] for service in services for method in service.methods)
-    return sorted({rest.proxied for rest in rests if rest.proxied})
+    options = (method.GetOptions() for service in services for method in streaming(service))
+    proxied = (one.Extensions[annotations_pb2.http] for one in options if one.Extensions[options_pb2.rest].proxied)
+    return sorted({path for rule in proxied for _, path in rules(rule)})
 
 
 def path_pattern(template: str) -> str:

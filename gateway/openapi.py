@@ -21,7 +21,6 @@ from gateway.query import NULL
 from gateway.routes import Binding, bindings_of
 from gateway.schemas import Direction, Schema, Schemas, default_of, described, enumerated, list_limits, scalar
 from gateway.templates import REST
-from gateway.templates import template as read_template
 from server.errors import DeadlineExceeded, Internal, MalformedRequest, Unavailable
 from server.rpc.methods import streaming, unary
 from server.version import VERSION
@@ -123,12 +122,12 @@ def _operations(service: ServiceDescriptor, method: MethodDescriptor, schemas: S
 
 def _proxied(service: ServiceDescriptor, method: MethodDescriptor) -> Iterator[Operation]:
     """The operations of a path that another process serves on every verb; none where the method has none."""
-    proxied = method.GetOptions().Extensions[options_pb2.rest].proxied
-    if not proxied:
+    if not method.GetOptions().Extensions[options_pb2.rest].proxied:
         return
+    template = bindings_of(method)[0].template
     name, text = _WORDS.sub("_", method.name).lower(), _with_permissions(method)
     for verb in PROXIED_VERBS:
-        binding = Binding(verb, read_template(proxied))
+        binding = Binding(verb, template)
         yield Operation(
             _path(binding),
             verb.lower(),

@@ -135,8 +135,10 @@ class Rest(_message.Message):
     answers (`DIVERTED`), or finds the request wrong. Its request has what the path names, and `request`, an
     `HttpRequest`; its response has `answer`, an `HttpAnswer`, or none where no other program answers.
     """
-    proxied: _builtins.str
-    """Template of paths that every verb of HTTP is served on by another process, which streams both ways."""
+    proxied: _builtins.bool
+    """Another process serves the path of the method's HTTP rule, on every verb of HTTP, and streams both ways. Variables of
+    the path are its own, and need not be fields of the request.
+    """
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___BodyForm.ValueType]:
         """Forms of the request's body; JSON alone where none is named."""
@@ -167,7 +169,7 @@ class Rest(_message.Message):
         websocket: _builtins.str = ...,
         frame: _builtins.str = ...,
         diversion: _builtins.str = ...,
-        proxied: _builtins.str = ...,
+        proxied: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -32,7 +32,7 @@ from server.rpc.validation import UUID as UUID_PATTERN
 from server.rpc.validation import validate
 
 PATH = re.compile(r"/6/lambdas/(?P<lambda_id>[^/]+)/proxy/(?P<path>.*)", re.DOTALL)
-"""The paths of `proxied` of that method."""
+"""The paths of that method's HTTP rule."""
 METHOD = Rpc(pb.DESCRIPTOR.services_by_name["Lambdas"].methods_by_name["CallLambda"])
 PIECE = 64 << 10
 """Bytes that are handed on at a time."""

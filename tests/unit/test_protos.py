@@ -108,7 +108,9 @@ def test_every_rpc_has_a_request_of_its_own_and_one_of_the_api_a_path_and_an_acc
                 of_api = file.package == "luna.v6"
                 assert method.options.HasExtension(options_pb2.access) is of_api, name
                 # a stream is no REST call: what there is of it in REST is a WebSocket, or another process answers
-                in_rest = of_api and not method.server_streaming and f"{file.package}.{name}" not in diversions
+                proxied = method.options.Extensions[options_pb2.rest].proxied
+                answers = not method.server_streaming or proxied
+                in_rest = of_api and answers and f"{file.package}.{name}" not in diversions
                 assert method.options.HasExtension(annotations_pb2.http) is in_rest, name
 
 
