@@ -8,6 +8,10 @@ METADATA_BYTES = 64 << 10
 PING_MS = 30_000
 """How often a silent connection is asked whether it is still there."""
 
+PENDING = 20_000
+"""Calls that may wait to be begun. Of more than its own thousand gRPC drops some without a word about when to come back;
+here each is told. What they have sent is bounded by the windows of their connections, not by their number."""
+
 
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
     """Options of a server."""
@@ -15,6 +19,8 @@ def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING),
         # a second server on the port would take half of the calls unseen
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", PING_MS),

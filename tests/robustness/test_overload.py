@@ -14,9 +14,7 @@ from tests.robustness.flood import Order, flood
 from tests.robustness.watch import watching
 from tests.service import Account, Service, running
 
-TIMES = {"gRPC": 10, "REST": 10, "past Envoy": 4}
-"""What is offered, in parts of what can be done. A server by itself is asked for less: of more calls than it can even
-refuse, gRPC drops some that it has not begun, and does not say when to come back (`docs/adr/0008`)."""
+TIMES = 10
 CAPACITY_SECONDS, FLOOD_SECONDS = 1.5, 4.0
 QUEUE = 16
 """Images that may wait: so few that a slow machine is flooded within the test as well."""
@@ -51,7 +49,7 @@ def test_what_is_too_much_is_refused_with_the_time_to_wait_and_all_else_is_serve
     assert (capacity.refused, capacity.others) == (0, {})
 
     with watching(service, account, image) as watch:
-        report = flood(order(FLOOD_SECONDS, rate=max(60, TIMES[way] * capacity.goodput)))
+        report = flood(order(FLOOD_SECONDS, rate=max(60, TIMES * capacity.goodput)))
 
     assert report.others == {}
     assert report.results > 0
