@@ -12,6 +12,7 @@ from sqlalchemy import Executable, Row, bindparam, func, insert, literal, select
 from server.domain.accounts import Account, AccountChanges, AccountType
 from server.errors import AccountIdTaken, AccountNotFound, LoginTaken
 from storage.database import ConstraintViolated, Database
+from storage.rows import columns_of
 from storage.schema import accounts
 
 # made once: whoever calls is looked up in each call
@@ -27,7 +28,7 @@ class PostgresAccountStore:
 
     async def add(self, account: Account) -> None:
         """Keep a new account. See `AccountStore.add`."""
-        values = asdict(account) | {"account_type": account.account_type.value}
+        values = columns_of(account) | {"account_type": account.account_type.value}
         try:
             async with self._database.transaction(made=(account.account_id,)) as connection:
                 await connection.execute(insert(accounts).values(values))

@@ -6,7 +6,6 @@ Locks are taken in the order that `storage.faces` keeps to: lists, faces, member
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -19,6 +18,7 @@ from server.errors import AttributeBound, Conflict, ListsNotFound, LunaError
 from storage.database import ConstraintViolated
 from storage.face_attributes import add_attributes
 from storage.filters import among
+from storage.rows import columns_of
 from storage.schema import faces, list_faces, lists
 
 ATTRIBUTE_ID: Final = "face_attributes_attribute_id_key"
@@ -92,6 +92,6 @@ async def _note_time(connection: AsyncConnection, list_ids: Collection[UUID], no
 
 
 def _columns(face: Face) -> dict[str, object]:
-    values = asdict(face)
+    values = columns_of(face)
     del values["lists"]
     return values

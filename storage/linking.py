@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from server.errors import Busy, ListNotFound
 from storage.database import ConstraintViolated, Database
 from storage.face_rows import add_faces
 from storage.filters import among, inside
+from storage.rows import columns_of
 from storage.schema import faces, list_faces, lists
 
 ATTEMPTS = 3
@@ -31,7 +32,7 @@ class PostgresLinking:
     async def ensure_list(self, wanted: FaceList) -> bool:
         """Make a list unless it is there. False where its id belongs to another account."""
         async with self._database.transaction(made=(wanted.list_id,)) as connection:
-            await connection.execute(insert(lists).values(asdict(wanted)).on_conflict_do_nothing())
+            await connection.execute(insert(lists).values(columns_of(wanted)).on_conflict_do_nothing())
         return await self.has_list(Scope(wanted.account_id), wanted.list_id)
 
     async def has_list(self, scope: Scope, list_id: UUID) -> bool:

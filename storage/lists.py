@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from server.errors import Conflict, FacesNotFound, ListNotFound, ListsNotFound
 from storage.database import ConstraintViolated, Database
 from storage.filters import among, inside, list_conditions, offset
 from storage.members import lock_members
+from storage.rows import columns_of
 from storage.schema import faces, list_faces, lists
 
 
@@ -35,7 +35,7 @@ class PostgresListStore:
         """
         try:
             async with self._database.transaction(made=(new.list_id,)) as connection:
-                await connection.execute(insert(lists).values(asdict(new)))
+                await connection.execute(insert(lists).values(columns_of(new)))
         except ConstraintViolated as violated:
             raise Conflict(message=f"List with id '{new.list_id}' exists already") from violated
 

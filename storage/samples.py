@@ -55,30 +55,23 @@ class PostgresSampleStore:
         Raises:
             Conflict: a sample with this id exists already; it stays as it is.
         """
-        await self._blobs.create(sample_key(sample.sample_type, sample.sample_id), data)
-        try:
-            async with self._database.transaction(made=(sample.sample_id,)) as connection:
-                await connection.execute(_INSERT, sample_columns(sample))
-        except ConstraintViolated as violated:
-            raise Conflict(message=f"Sample with id '{sample.sample_id}' exists already") from violated
+        await self.add_all([(sample, data)])
 
-    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+    async def add_all(self, kept: Sequence[tuple[Sample, bytes]]) -> None:
         """Keep several new samples: their bytes side by side, then all rows in one transaction.
 
         Raises:
             Conflict: a sample with one of these ids exists already; it stays as it is, and no row is added.
         """
-        if not samples:
+        if not kept:
             return
-        await side_by_side(
-            self._blobs.create(sample_key(one.sample_type, one.sample_id), data) for one, data in samples
-        )
-        rows = [sample_columns(one) for one, _ in samples]
+        ids = [one.sample_id for one, _ in kept]
+        await side_by_side(self._blobs.create(sample_key(one.sample_type, one.sample_id), data) for one, data in kept)
         try:
-            async with self._database.transaction(made=[one.sample_id for one, _ in samples]) as connection:
-                await connection.execute(_INSERT, rows)
+            async with self._database.transaction(made=ids) as connection:
+                await connection.execute(_INSERT, [sample_columns(one) for one, _ in kept])
         except ConstraintViolated as violated:
-            raise Conflict(message="A sample with one of these ids exists already") from violated
+            raise Conflict(message=f"a sample exists already: one of {', '.join(map(str, ids))}") from violated
 
     async def get(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> Sample | None:
         """The row of a sample inside the scope."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +15,7 @@ from server.domain.permissions import EmitEvents, Permissions
 from server.domain.tokens import SigningKey, Token, VisibilityArea
 from storage.database import Database
 from storage.filters import between, inside, offset
+from storage.rows import columns_of
 from storage.schema import token_keys, tokens
 
 FRESH: Final = timedelta(hours=1)
@@ -75,7 +75,7 @@ class PostgresTokenStore:
     async def add_key(self, key: SigningKey) -> None:
         """Keep a new key. It is the service's own, whoever called when it was needed."""
         async with self._database.transaction(traced=False) as connection:
-            await connection.execute(insert(token_keys).values(asdict(key)))
+            await connection.execute(insert(token_keys).values(columns_of(key)))
 
     async def remove_unused_keys(self) -> int:
         """Delete the keys that no token was signed with, but for the newest one. How many there were.

@@ -38,7 +38,7 @@ class SampleStore(Protocol):
         """Keep a new sample: its bytes first, then its row, so that a row never lacks its bytes."""
         ...
 
-    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
+    async def add_all(self, kept: Sequence[tuple[Sample, bytes]]) -> None:
         """Keep several new samples, all of them or none. Each has its bytes first, then its row."""
         ...
 

@@ -74,8 +74,8 @@ class Kept:
     async def add(self, sample: Sample, data: bytes) -> None:
         self.rows[sample.sample_type, sample.sample_id] = data
 
-    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
-        for sample, data in samples:
+    async def add_all(self, kept: Sequence[tuple[Sample, bytes]]) -> None:
+        for sample, data in kept:
             await self.add(sample, data)
 
     async def read(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> bytes | None:

@@ -82,8 +82,8 @@ class MemorySamples:
     async def add(self, sample: Sample, data: bytes) -> None:
         self.rows[sample.sample_id] = (sample, data)
 
-    async def add_all(self, samples: Sequence[tuple[Sample, bytes]]) -> None:
-        for sample, data in samples:
+    async def add_all(self, kept: Sequence[tuple[Sample, bytes]]) -> None:
+        for sample, data in kept:
             await self.add(sample, data)
 
     async def get(self, scope: Scope, sample_type: SampleType, sample_id: UUID) -> Sample | None:
