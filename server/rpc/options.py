@@ -9,8 +9,8 @@ PING_MS = 30_000
 """How often a silent connection is asked whether it is still there."""
 
 PENDING = 20_000
-"""Calls that may wait to be begun. Of more than its own thousand gRPC drops some without a word about when to come back,
-and here each is told. What they have sent is bounded by the windows of their connections, not by their number."""
+"""Calls that may wait to be begun. Of more than its own thousand gRPC drops some without a word about when to come
+back, and here each is told. What they have sent is bounded by the windows of their connections, not by their number."""
 
 
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:

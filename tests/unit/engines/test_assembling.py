@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from engines.engine import DefaultEngine
 from engines.packs import catalogue
 from engines.packs.errors import PackDamaged
 from engines.packs.manifest import Task
-from engines.packs.pack import MANIFEST, Pack, load, sha256
+from engines.packs.pack import Pack, sha256
 from engines.runtime.onnx_runtime import OnnxRuntime
 from engines.vision import adapters
 from engines.vision.decoding import Image
@@ -26,6 +25,7 @@ from server.domain.engine import Look
 from server.domain.vision import BODIES, Estimation
 from server.errors import BadQuery, EngineFailure, FeatureOff, VersionNotEstimated
 from server.settings import Engine
+from tests.unit.engines.made_packs import made, optional
 
 KNOWN = {
     Task.FACE_DETECTION: adapters.FACE_DETECTORS,
@@ -38,18 +38,6 @@ KNOWN = {
     Task.BODY_DETECTION: adapters.BODY_DETECTORS,
     Task.BODY_DESCRIPTOR: adapters.BODY_DESCRIBERS,
 }
-
-
-def made(folder: Path, name: str, models: Sequence[dict[str, object]]) -> Pack:
-    """A pack of networks that are in its folder already."""
-    home = folder / name
-    files = [
-        {"name": path.name, "size": path.stat().st_size, "sha256": sha256(path)} for path in sorted(home.glob("*.onnx"))
-    ]
-    terms = {"licence": "mine", "source": "me"}
-    whole = {"format": 2, "name": name, "version": "1", **terms, "files": files}
-    (home / MANIFEST).write_text(json.dumps({**whole, "models": [{**terms, **model} for model in models]}))
-    return load(folder, name)
 
 
 def own(folder: Path, **changed: object) -> Pack:
@@ -146,18 +134,7 @@ def test_demographic_models_are_loaded_only_where_they_are_switched_on(pack: Pac
 async def test_an_engine_with_packs_serves_what_they_serve(
     pack: Pack, tmp_path: Path, shared_models: Path, photos: Path
 ) -> None:
-    names = {
-        "liveness": ("minifasnet", "antispoof_minifasnetv2se.onnx"),
-        "gender": ("gender_dlib", "gender_dlib.onnx"),
-        "body_detection": ("fastestdet", "fastestdet.onnx"),
-    }
-    (tmp_path / "all").mkdir()
-    constant(tmp_path / "all" / "fer.onnx", (112, 112), [0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0])
-    for _, name in names.values():
-        (tmp_path / "all" / name).write_bytes((shared_models / name).read_bytes())
-    models = [{"task": task, "adapter": word, "files": {"network": name}} for task, (word, name) in names.items()]
-    models.append({"task": "emotions", "adapter": "expression", "files": {"network": "fer.onnx"}})
-    engine = DefaultEngine([pack, made(tmp_path, "all", models)], Engine(demographics=True))
+    engine = DefaultEngine([pack, optional(tmp_path, shared_models)], Engine(demographics=True))
     await engine.start()
     try:
         served = {Estimation.LIVENESS, Estimation.EMOTIONS, Estimation.BASIC_ATTRIBUTES, Estimation.PEOPLE_COUNT}

@@ -17,8 +17,6 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
-from graphs import constant
-from test_assembling import made
 from test_turns import Seen
 
 from engines.crew.crew import Unexpected, Work
@@ -45,6 +43,7 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.settings import Engine, Settings
+from tests.unit.engines.made_packs import optional
 
 FACE = frozenset(
     {
@@ -116,18 +115,7 @@ async def test_processes_give_what_threads_give(apart: DefaultEngine, engine: De
 async def test_processes_give_what_models_of_further_packs_give(
     pack: Pack, tmp_path: Path, shared_models: Path, photos: Path
 ) -> None:
-    names = {
-        "liveness": ("minifasnet", "antispoof_minifasnetv2se.onnx"),
-        "gender": ("gender_dlib", "gender_dlib.onnx"),
-        "body_detection": ("fastestdet", "fastestdet.onnx"),
-    }
-    (tmp_path / "all").mkdir()
-    constant(tmp_path / "all" / "fer.onnx", (112, 112), [0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0])
-    for _, name in names.values():
-        (tmp_path / "all" / name).write_bytes((shared_models / name).read_bytes())
-    models = [{"task": task, "adapter": word, "files": {"network": name}} for task, (word, name) in names.items()]
-    models.append({"task": "emotions", "adapter": "expression", "files": {"network": "fer.onnx"}})
-    packs = [pack, made(tmp_path, "all", models)]
+    packs = [pack, optional(tmp_path, shared_models)]
     settings = Engine(demographics=True, landmarks68=True, workers=1)
     further = {Estimation.LIVENESS, Estimation.EMOTIONS, Estimation.BASIC_ATTRIBUTES, Estimation.PEOPLE_COUNT}
     look = Look(bodies=True, estimations=FACE | further)
