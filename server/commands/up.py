@@ -151,6 +151,8 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         before=reachable,
         ready=partial(_rest_answers, settings, LastingTrust(settings.tls)),
         stop_seconds=5,
+        # refusing many images must not keep the engine from those that were taken
+        batch=True,
     )
     return Plan((*behind.programs, *engines, *servers, *lambdas, worker, envoy), login, password)
 

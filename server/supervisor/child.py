@@ -126,6 +126,7 @@ def _request(program: Program) -> dict[str, object]:
         "uid": uid,
         "gid": gid,
         "groups": groups,
+        "batch": program.batch,
         "death_signal": int(program.kill_signal),
         "parent": os.getpid(),
     }

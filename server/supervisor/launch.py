@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
 
@@ -36,6 +37,10 @@ def main(descriptor: int) -> None:
     # The supervisor may have died before the signal was set; then nobody waits for this program.
     if os.getppid() != request["parent"]:
         sys.exit("The supervisor is gone.")
+    if request["batch"]:
+        # a container may forbid it, and nothing but speed hangs on it
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
     except OSError as error:

@@ -245,6 +245,14 @@ async def test_a_program_runs_in_its_own_session_with_default_signals_and_no_oth
     assert int(ignored.split()[1], 16) & (1 << signal.SIGINT - 1) == 0
 
 
+async def test_a_program_waits_for_its_turn_where_that_is_said_and_is_like_others_where_it_is_not(running, events):
+    async with running([Program("patient", SLEEP, batch=True), Program("plain", SLEEP)]):
+        patient = await events.until(Happening.READY, "patient")
+        plain = await events.until(Happening.READY, "plain")
+        assert os.sched_getscheduler(patient.pid) == os.SCHED_BATCH
+        assert os.sched_getscheduler(plain.pid) == os.SCHED_OTHER
+
+
 async def test_a_second_supervisor_on_the_folder_is_refused_and_names_the_first(tmp_path, running, events):
     async with running([Program("worker", SLEEP)]):
         await events.until(Happening.STARTED, "worker")
