@@ -160,8 +160,121 @@ def test_the_networks_of_mtcnn_give_the_same(pack: Pack, network: str, shape: tu
     assert np.abs(found - expected).max() < 5e-6
 
 
-def test_a_network_without_such_operators_is_loaded_as_it_is(pack: Pack) -> None:
-    assert faster(onnx.load(pack.path(packs.DESCRIPTOR), load_external_data=False)) is None
+def test_the_network_of_descriptors_gives_the_same_and_has_no_operator_without_a_kernel(pack: Pack) -> None:
+    path = pack.path(packs.DESCRIPTOR)
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    assert rewritten is not None
+    assert operators(rewritten).isdisjoint({"Pad", "Sub", "Mul"})
+    expected, found = both(path, 127 + 127 * noise(2, 3, 150, 150))
+    assert np.abs(found - expected).max() < 1e-6
+
+
+def test_a_network_without_such_operators_is_loaded_as_it_is(tmp_path: Path) -> None:
+    graph = Graph("plain")
+    graph.add("Relu", convolved(graph, 6), output="result")
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, {"result": ["n", 6, "y", "x"]}, tmp_path / "plain.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+CHANNELS = np.array([0.5, -2, 3], np.float32).reshape(3, 1, 1)
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["valid", "padded"])
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
+@pytest.mark.parametrize("constant", [CHANNELS, CHANNELS[None], np.full((), 0.4, np.float32)], ids=["c", "1c", "one"])
+def test_scales_are_folded_into_the_convolution_and_offsets_where_it_sees_no_zeros(
+    tmp_path: Path, operator: str, constant: Tensor, padded: bool
+) -> None:
+    graph = Graph("scales")
+    scaled = graph.add(operator, graph.add("Mul", graph.constant(CHANNELS), "image"), graph.constant(constant))
+    graph.convolution(scaled, weights(4, 3, 3, 3), weights(4), pad=(1, 1) if padded else (0, 0), output="result")
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, {"result": ["n", 4, "y", "x"]}, tmp_path / "scales.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    offset = operator in {"Add", "Sub"}
+    assert (rewritten is None) == (offset and padded)
+    assert rewritten is None or operators(rewritten) == {"Conv"}
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_constant_that_is_divided_or_subtracted_from_stays(tmp_path: Path) -> None:
+    graph = Graph("scales")
+    moved = graph.add("Sub", graph.constant(CHANNELS), "image")
+    graph.convolution(moved, weights(4, 3, 3, 3), weights(4), output="result")
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, {"result": ["n", 4, "y", "x"]}, tmp_path / "scales.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+def test_a_constant_that_makes_one_channel_three_stays(tmp_path: Path) -> None:
+    graph = Graph("grey")
+    moved = graph.add("Sub", "image", graph.constant(CHANNELS))
+    graph.convolution(moved, weights(4, 3, 3, 3), weights(4), output="result")
+    path = saved(graph, {"image": ["n", 1, "h", "w"]}, {"result": ["n", 4, "y", "x"]}, tmp_path / "grey.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+def test_a_scaled_picture_that_somebody_else_sees_stays(tmp_path: Path) -> None:
+    graph = Graph("seen")
+    scaled = graph.add("Mul", "image", graph.constant(CHANNELS), output="seen")
+    graph.convolution(scaled, weights(4, 3, 3, 3), weights(4), output="result")
+    outputs: dict[str, Shape] = {"seen": ["n", 3, "h", "w"], "result": ["n", 4, "y", "x"]}
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, outputs, tmp_path / "seen.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+def halved(graph: Graph, *, relu: bool, planes: bool, turned: bool, seen: bool = False) -> None:
+    """The block of a residual network that halves the planes of 16 channels and makes them 48."""
+    begin = graph.add("Relu", graph.convolution("image", weights(16, 3, 3, 3), weights(16)))
+    short = graph.add("AveragePool", begin, kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4)
+    short = graph.add("Pad", short, graph.constant(np.array([0, 0, 0, 0, 0, 32, 0, 0])))
+    convolved = graph.convolution(
+        begin, weights(48, 16, 3, 3), weights(48), stride=(2, 2), pad=(0, 0) if planes else (1, 1)
+    )
+    if planes:
+        convolved = graph.add("Pad", convolved, graph.constant(np.array([0, 0, 0, 0, 0, 0, 1, 1])))
+    operands = (short, convolved) if turned else (convolved, short)
+    total = graph.add("Add", *operands, output="" if relu else "result")
+    if relu:
+        graph.add("Relu", total, output="result")
+    if seen:
+        graph.add("Relu", convolved, output="seen")
+
+
+@pytest.mark.parametrize("relu", [False, True], ids=["sum", "relu"])
+@pytest.mark.parametrize("planes", [False, True], ids=["", "planes"])
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+def test_a_sum_with_fewer_channels_is_a_sum_of_those_and_the_rest(
+    tmp_path: Path, relu: bool, planes: bool, turned: bool
+) -> None:
+    graph = Graph("residual")
+    halved(graph, relu=relu, planes=planes, turned=turned)
+    path = saved(graph, {"image": ["n", 3, 14, 14]}, {"result": ["n", 48, 6, 6]}, tmp_path / "residual.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    assert rewritten is not None
+    assert operators(rewritten) == {"Conv", "Relu", "AveragePool", "Add", "Concat"}
+    expected, found = both(path, noise(2, 3, 14, 14))
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_sum_whose_parts_somebody_else_sees_stays(tmp_path: Path) -> None:
+    graph = Graph("seen")
+    halved(graph, relu=True, planes=False, turned=False, seen=True)
+    outputs: dict[str, Shape] = {"result": ["n", 48, 6, 6], "seen": ["n", 48, 6, 6]}
+    path = saved(graph, {"image": ["n", 3, 14, 14]}, outputs, tmp_path / "seen.onnx")
+    assert faster(onnx.load(path, load_external_data=False)) is None
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]])
+def test_zeros_around_planes_are_a_convolution_and_other_paddings_stay(tmp_path: Path, pads: list[int]) -> None:
+    graph = Graph("pads")
+    graph.add("Pad", convolved(graph, 6), graph.constant(np.array(pads)), output="result")
+    shape = [n + before + after for n, before, after in zip((2, 6, 7, 5), pads[:4], pads[4:], strict=True)]
+    path = saved(graph, {"image": [2, 3, 9, 7]}, {"result": shape}, tmp_path / "pads.onnx")
+    rewritten = faster(onnx.load(path, load_external_data=False))
+    around = not any(pads[:2])
+    assert (rewritten is not None) == around
+    expected, found = both(path, noise(2, 3, 9, 7))
+    assert np.abs(found - expected).max() < 1e-6
 
 
 def test_a_network_whose_weights_lie_beside_it_is_loaded_as_it_is(tmp_path: Path) -> None:
