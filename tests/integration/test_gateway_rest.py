@@ -24,7 +24,7 @@ from gateway.facade import ENVELOPE_BYTES
 from server.errors import Busy, FaceNotFound
 from server.rpc.calls import Context, current
 from server.settings import Settings
-from tests.edge import ENVOY, KEY, LARGEST, Canned, Edge, envoy, grpc_server, services
+from tests.edge import AUTHORIZATION, ENVOY, KEY, LARGEST, Canned, Edge, envoy, grpc_server, services
 from tests.ports import free_ports
 
 ID = "2c7e4b3a-6f0d-4a0e-9c4b-0d1e2f3a4b5c"
@@ -300,6 +300,43 @@ async def test_bodies_may_come_in_chunks(rest: Rest) -> None:
     got = await rest.ask("POST", "/6/detector", [b"\xff\xd8" * 50_000] * 6, JPEG)
     assert got.status == 201
     assert [len(image.data) for image in rest.canned.asked[0].images] == [600_000]  # type: ignore[attr-defined]
+
+
+async def test_requests_that_do_not_end_take_no_place_and_one_that_is_refused_keeps_its_connection() -> None:
+    headers = {"host": "edge", "content-length": str(1 << 20), **JPEG, **AUTHORIZATION}
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    request = "\r\n".join(["POST /6/detector HTTP/1.1", *lines, "", ""]).encode() + bytes(1 << 20)
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(_request: Message, _context: Context) -> Message:
+        arrived.set()
+        await go.wait()
+        return samples_pb2.DetectFacesResponse()
+
+    async def answered(reader: asyncio.StreamReader) -> bytes:
+        status, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        await reader.readexactly(next(int(line.split(b":")[1]) for line in lines if line.startswith(b"Content-Length")))
+        return status.split()[1]
+
+    canned = Canned({"DetectFaces": waits})
+    async with grpc_server(canned) as (_, port), envoy([port], images=1) as edge:
+        slow = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(4)]
+        for _, writer in slow:
+            writer.write(request[: 1 << 19])
+        await asyncio.sleep(0.5)
+        held = asyncio.create_task(edge.ask("POST", "/6/detector", b"x", JPEG))
+        await asyncio.wait_for(arrived.wait(), 10)
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        for _ in range(3):
+            writer.write(request)
+            assert await asyncio.wait_for(answered(reader), 10) == b"429"
+        go.set()
+        assert (await held).status == 201
+        writer.write(request)
+        assert await asyncio.wait_for(answered(reader), 10) == b"201"
+        for _, other in (*slow, (reader, writer)):
+            other.close()
+    assert len(canned.asked) == 2
 
 
 async def test_the_largest_body_passes_and_a_larger_one_does_not(rest: Rest) -> None:
