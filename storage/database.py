@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
@@ -10,10 +12,12 @@ from uuid import UUID
 
 import asyncpg
 from pydantic import SecretStr
-from sqlalchemy import Executable, Row, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Executable, Row, event, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from server import settings
 from server.domain.audit import in_progress
@@ -31,6 +35,11 @@ GRACE_SECONDS: Final = 5.0
 """How much longer than the server's own statement timeout a client waits: a server that is gone says nothing."""
 RETRY_SECONDS: Final = 0.2
 READY_SECONDS: Final = 2.0
+RESTED_SECONDS: Final = 1.0
+"""Longer than that a connection is not believed to live still: what is between may have forgotten it."""
+
+_RESTS: Final = "luna.rests"
+"""Since when a connection is in the pool, in what SQLAlchemy keeps with it."""
 
 _PLAN_EACH_TIME: Final = text("SET LOCAL plan_cache_mode = force_custom_plan")
 
@@ -84,12 +93,17 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
+def _rests(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_RESTS] = time.monotonic()
+
+
 class Database:
     """A pool of connections to one PostgreSQL database.
 
     `url` is a libpq address: `postgresql://user:password@host:port/name?sslmode=require`, or with the folder of a unix
-    socket as `?host=/run/postgresql`. Connections are made when they are first needed, and are tried before each use,
-    so that a restart of PostgreSQL costs a reconnection and no error.
+    socket as `?host=/run/postgresql`. Connections are made when they are first needed. One that PostgreSQL has closed
+    is known to be, and one that has rested is tried before it is used: a restart of PostgreSQL costs a reconnection
+    and no error.
     """
 
     def __init__(self, url: SecretStr, options: settings.Database, *, application_name: str = "luna") -> None:
@@ -110,9 +124,10 @@ class Database:
             pool_size=options.pool_size,
             max_overflow=options.pool_overflow,
             pool_timeout=POOL_SECONDS,
-            pool_pre_ping=True,
             hide_parameters=True,
         )
+        event.listen(self._engine.sync_engine, "checkin", _rests)
+        event.listen(self._engine.sync_engine, "checkout", self._tried)
 
     async def open(self) -> asyncpg.Connection[asyncpg.Record]:
         """A connection of its own, outside the pool; whoever opens it closes it. Errors are the driver's."""
@@ -222,6 +237,23 @@ class Database:
                 raise
             await asyncio.sleep(RETRY_SECONDS)
             return await stack.enter_async_context(self._engine.connect())
+
+    def _tried(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        """Before a connection is used: what is closed is opened anew, and so is what has rested and does not answer.
+
+        Not each time (`pool_pre_ping`), because that is a round trip more for each statement that stands alone.
+
+        Raises:
+            DisconnectionError: it is not usable; the pool then makes another.
+        """
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+        if time.monotonic() - record.info.get(_RESTS, math.inf) > RESTED_SECONDS:
+            dialect = self._engine.dialect
+            try:
+                dialect.do_ping(connection)
+            except dialect.loaded_dbapi.Error as error:
+                raise DisconnectionError from error
 
     async def ready(self) -> bool:
         """True where PostgreSQL answers within a second or two."""

@@ -22,13 +22,15 @@ ONE = text("SELECT 1")
 
 
 class Wire:
-    """Carries TCP connections to PostgreSQL's socket, and can cut them."""
+    """Carries TCP connections to PostgreSQL's socket, and can cut them: at once, or when something is next sent."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.accepted = 0
+        self.sent = 0
+        self.forgotten = False
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -36,9 +38,18 @@ class Wire:
         ends = {writer, back}
         self.writers |= ends
         try:
-            await asyncio.gather(self.pump(reader, back), self.pump(there, writer))
+            await asyncio.gather(self.send(reader, back), self.pump(there, writer))
         finally:
             self.writers -= ends
+
+    async def send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            self.sent += 1
+            if self.forgotten:
+                self.forgotten = False
+                self.cut()
+            writer.write(data)
+        writer.close()
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -115,6 +126,22 @@ async def test_connections_that_were_cut_are_replaced(wire: Wire, wired: Databas
     async with wired.transaction() as connection:
         assert await connection.scalar(ONE) == 1
     assert (await wired.fetch(ONE))[0][0] == 1
+
+
+async def test_a_connection_that_has_rested_is_tried_and_replaced_where_nobody_knows_it_any_more(
+    wire: Wire, wired: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await wired.fetch(ONE)
+    before = wire.sent
+    await wired.fetch(ONE)
+    alone = wire.sent - before
+    monkeypatch.setattr(module, "RESTED_SECONDS", 0)
+    await wired.fetch(ONE)
+    assert wire.sent - before > 2 * alone
+    wire.forgotten = True
+    async with wired.transaction() as connection:
+        assert await connection.scalar(ONE) == 1
+    assert wire.accepted == 2
 
 
 async def test_a_reading_statement_whose_connection_dies_is_sent_again(wire: Wire, wired: Database) -> None:
