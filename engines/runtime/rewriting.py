@@ -15,6 +15,9 @@ Weights = npt.NDArray[np.float32]
 BLOCK = 16
 """Channels of a block of ONNX Runtime's layout for convolutions; where the processor's are of 8, two of them."""
 
+_CONSTANTS_ALONE = 4
+"""Version of ONNX since which constants need not be inputs."""
+
 _NO_PADS = (b"NOTSET", b"VALID")
 
 
@@ -32,7 +35,7 @@ class Rewriting:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._graph = graph = model.graph
+        self._model, graph = model, model.graph
         known = onnx.shape_inference.infer_shapes(model).graph
         shapes = {one.name: one.type.tensor_type.shape.dim for one in (*known.input, *known.value_info)}
         self.channels = {name: shape[1].dim_value for name, shape in shapes.items() if len(shape) == 4}
@@ -89,9 +92,14 @@ class Rewriting:
                 kept.append(node)
                 used.update(node.input)
         tensors = [one for one in self._constants.values() if one.name in used]
-        del self._graph.node[:], self._graph.initializer[:]
-        self._graph.node.extend(reversed(kept))
-        self._graph.initializer.extend(tensors)
+        graph = self._model.graph
+        # what older exporters name among the inputs as well, for callers to replace: nobody does
+        inputs = [one for one in graph.input if one.name not in self._constants]
+        del graph.node[:], graph.initializer[:], graph.input[:]
+        graph.node.extend(reversed(kept))
+        graph.initializer.extend(tensors)
+        graph.input.extend(inputs)
+        self._model.ir_version = max(self._model.ir_version, _CONSTANTS_ALONE)
 
     def _ordered(self, nodes: Iterable[onnx.NodeProto]) -> None:
         self.nodes = list(nodes)

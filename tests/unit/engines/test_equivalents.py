@@ -176,6 +176,23 @@ def test_a_network_without_such_operators_is_loaded_as_it_is(tmp_path: Path) -> 
     assert faster(onnx.load(path, load_external_data=False)) is None
 
 
+@pytest.mark.parametrize(("version", "operators_of"), [(3, 8), (8, 17)])
+def test_constants_that_are_inputs_as_well_are_constants(tmp_path: Path, version: int, operators_of: int) -> None:
+    graph = Graph("older")
+    graph.add("PRelu", convolved(graph, 6), graph.constant(SLOPES.reshape(6, 1, 1)), output="result")
+    path = saved(graph, {"image": ["n", 3, "h", "w"]}, {"result": ["n", 6, "y", "x"]}, tmp_path / "older.onnx")
+    expected, _ = both(path, noise(2, 3, 9, 7))
+    model = onnx.load(path)
+    model.ir_version, model.opset_import[0].version = version, operators_of
+    named = [(one.name, one.data_type, list(one.dims)) for one in model.graph.initializer]
+    model.graph.input.extend(onnx.helper.make_tensor_value_info(*one) for one in named)
+    onnx.save_model(model, path)
+    assert faster(onnx.load(path)) is not None
+    session = OnnxRuntime().load(path)
+    assert [one.name for one in session.inputs] == ["image"]
+    assert np.abs(session.run({"image": noise(2, 3, 9, 7)})["result"].ravel() - expected).max() < 1e-6
+
+
 CHANNELS = np.array([0.5, -2, 3], np.float32).reshape(3, 1, 1)
 
 
