@@ -319,7 +319,27 @@ def test_a_wrong_event_is_refused_with_the_name_of_the_field(client: Client, eve
     answer = client.save(**event)
     assert answer.status_code == 400, answer.text
     assert named in answer.json()["detail"], answer.text
+    assert "'event." not in answer.json()["detail"], "the body is the event, and has no member of that name"
     assert client.found() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "named"),
+    [
+        ("POST", "/handlers/{handler}/events/raw", {"tags": ["x" * 37]}, "'tags.0'"),
+        ("POST", "/handlers/{handler}/events/raw", {"unknown": 1}, "'unknown'"),
+        ("POST", "/handlers/{handler}/events/raw", {"matches": [{}]}, "'matches.0.label'"),
+        ("POST", "/handlers/{handler}/events/raw", {"matches": [{"label": "m", "candidates": [{}]}]}, "'matches.0."),
+        ("PUT", f"/faces/{NOBODY}/attributes", {"face_descriptors": [1]}, "'face_descriptors.0'"),
+        ("POST", "/extractor", ["x"], "'0'"),
+    ],
+)
+def test_where_a_field_is_the_whole_body_paths_begin_inside_it(
+    client: Client, verb: str, path: str, body: object, named: str
+) -> None:
+    answer = client.ask(verb, path.format(handler=client.handler), body)
+    assert answer.status_code == 400, answer.text
+    assert named in answer.json()["detail"], answer.text
 
 
 def test_a_list_is_of_a_month_unless_a_time_or_an_event_is_named(client: Client) -> None:
