@@ -15,11 +15,12 @@ from gateway.body import Body
 from gateway.diversion import Diversion
 from gateway.documents import write_json, write_msgpack, write_text
 from gateway.exchange import Answer, Arrival, Dispatcher
+from gateway.forms import rest_field
 from gateway.media import BYTES, JSON, MSGPACK, TEXT
 from gateway.places import META, places_of
 from gateway.query import Parameters
 from gateway.render import Renderer
-from server.errors import InvalidInput, NotAcceptable
+from server.errors import BadBody, InvalidInput, MissingField, NotAcceptable
 from server.rpc.accept import choose
 from server.rpc.calls import Context, RestOrigin
 from server.rpc.methods import Method
@@ -48,6 +49,7 @@ class Endpoint:
         self._origin = RestOrigin(places.outside)
         self._parameters = Parameters(method.input, places.query, places.path)
         self._body = Body(method, places, forms.binders) if method.http.body else None
+        self._whole = _whole(method)
         self._meta_in = method.rest.header_prefix if META in places.headers else ""
         self._meta_out = method.rest.header_prefix if META in method.output.fields_by_name else ""
         part = method.output.fields_by_name[method.http.response_body] if method.http.response_body else None
@@ -66,12 +68,20 @@ class Endpoint:
         """
         try:
             return await self._answer(arrival, dispatcher, context)
-        except InvalidInput:
+        except InvalidInput as error:
             # a request that is wrong here may be right for the program that answers instead
             diverted = None if self._diversion is None else await self._diversion.answer(arrival, dispatcher, context)
             if diverted is None:
-                raise
+                raise self._told(error) from error.__cause__
             return diverted
+
+    def _told(self, error: InvalidInput) -> InvalidInput:
+        """An error with paths as in the body: where one field is the whole body, its name does not stand there."""
+        field = error.values.get("field", "")
+        if not self._whole or not field.startswith(f"{self._whole}.") or not isinstance(error, BadBody | MissingField):
+            return error
+        values = {**error.values, "field": field.removeprefix(f"{self._whole}.")}
+        return type(error)(violations=error.violations, **values)
 
     async def _answer(self, arrival: Arrival, dispatcher: Dispatcher, context: Context) -> Answer:
         media = self._negotiated(arrival.headers.get("accept", ""))
@@ -121,6 +131,13 @@ _FORMS: Mapping[str, tuple[Callable[[object], bytes], str]] = {
     TEXT: (write_text, f"{TEXT}; charset=utf-8"),
 }
 """What writes a value in each form, and the form's content type."""
+
+
+def _whole(method: Method) -> str:
+    """Name in REST of the field that a JSON body is; empty where the body has fields by name, or is no JSON."""
+    name = method.http.body
+    forms = set(method.rest.forms) - {options_pb2.BODY_FORM_JSON, options_pb2.BODY_FORM_MSGPACK}
+    return rest_field(method.input.fields_by_name[name]).name if name not in {"", "*"} and not forms else ""
 
 
 def offered(rest: options_pb2.Rest) -> Iterator[str]:

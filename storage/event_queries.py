@@ -315,13 +315,18 @@ _TYPES: Final[Mapping[MetaType, tuple[str, TypeEngine[Any]]]] = {
 """The type that a member of `meta` has in JSON, and the one that it is compared as."""
 
 
-def _member(of: MetaField) -> Sql:
-    """A member of `meta` as its type; null where it is not there or is of another type.
+def member_at(path: tuple[str, ...]) -> Sql:
+    """A member of `meta` as JSON; null where it is not there.
 
     The path is strict: a list is no object whose members are numbered.
     """
-    path = "strict $" + "".join("." + json.dumps(name) for name in of.path)
-    found = func.jsonb_path_query_first(events.c.meta, cast(path, JSONPATH), cast({}, JSONB), True, type_=JSONB)
+    found = cast("strict $" + "".join("." + json.dumps(name) for name in path), JSONPATH)
+    return func.jsonb_path_query_first(events.c.meta, found, cast({}, JSONB), True, type_=JSONB)
+
+
+def _member(of: MetaField) -> Sql:
+    """A member of `meta` as its type; null where it is not there or is of another type."""
+    found = member_at(of.path)
     text = found.op("#>>")(literal([], ARRAY(Text)))
     name, kind = _TYPES[of.type]
     value: Sql = cast(text, kind)

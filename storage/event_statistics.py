@@ -24,11 +24,12 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from server.domain.access import Scope
-from server.domain.event_conditions import Column
+from server.domain.event_conditions import AnyMember, Column, MetaField, MetaType
 from server.domain.events import Aggregator, Cell, StatisticsQuery, Target
-from storage.event_queries import event_conditions, value_of
+from storage.event_queries import event_conditions, member_at, value_of
 from storage.schema import events
 
 Sql: TypeAlias = ColumnElement[Any]
@@ -78,12 +79,26 @@ def read_cell(value: object) -> Cell:
 
 
 def _cell(target: Target) -> Sql:
-    return _COMPUTED[target.aggregator](_value(target))
+    if isinstance(target.of, AnyMember):
+        return _of_any(target.of.path, target.aggregator)
+    return _COMPUTED[target.aggregator](_value(target, target.of))
 
 
-def _value(target: Target) -> Sql:
+def _of_any(path: tuple[str, ...], aggregator: Aggregator) -> Sql:
+    """An aggregate of a member of `meta` that may be of several types: see `Target`."""
+    compute = _COMPUTED[aggregator]
+    if aggregator is Aggregator.COUNT:
+        return compute(func.nullif(member_at(path), literal_column("'null'::jsonb"), type_=JSONB))
+    numbers = compute(value_of(MetaField(path, MetaType.NUMERIC)))
+    if aggregator is Aggregator.AVG:
+        return numbers
+    texts = compute(value_of(MetaField(path, MetaType.STRING)).collate("C"))
+    return func.coalesce(func.to_jsonb(numbers), func.to_jsonb(texts), type_=JSONB)
+
+
+def _value(target: Target, of: Column | MetaField) -> Sql:
     """What is aggregated: of tags, the largest or smallest one of each event."""
-    value = value_of(target.of)
+    value = value_of(of)
     if target.of is Column.TAGS and target.aggregator is not Aggregator.COUNT:
         item = func.unnest(events.c.tags).column_valued("item")
         return select(_COMPUTED[target.aggregator](item.collate("C"))).scalar_subquery().collate("C")

@@ -73,6 +73,13 @@ class MetaField:
     type: MetaType = MetaType.STRING
 
 
+@dataclass(frozen=True, slots=True)
+class AnyMember:
+    """A member of the caller's own data, whatever its type is, for statistics. Null is no value."""
+
+    path: tuple[str, ...]
+
+
 class Operator(Enum):
     """How a column is compared.
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from server.domain.event_conditions import (
+    AnyMember,
     Box,
     Column,
     Condition,
@@ -100,15 +101,27 @@ def _name(target: Target) -> str:
 
 def _target(name: str, aggregator: Aggregator, path: str) -> Target:
     of = _column(name, f"{path}.column")
-    allowed = _META_AGGREGATORS[of.type] if isinstance(of, MetaField) else AGGREGATORS[of]
+    allowed = _allowed(of)
     if aggregator not in allowed:
         words = ", ".join(one.value for one in Aggregator if one in allowed) or "none"
         raise BadBody(field=f"{path}.aggregator", message=f"of {name} allowed are: {words}")
     return Target(of, aggregator)
 
 
+def _allowed(of: Column | MetaField | AnyMember) -> frozenset[Aggregator]:
+    match of:
+        case AnyMember():
+            return _MEASURED
+        case MetaField():
+            return _META_AGGREGATORS[of.type]
+        case _:
+            return AGGREGATORS[of]
+
+
 def _condition(given: StatisticsCondition, path: str) -> Condition:
     of = _column(given.column, f"{path}.column")
+    if isinstance(of, AnyMember):
+        of = MetaField(of.path, _type_of(given.value))
     rule = _META_RULES[of.type] if isinstance(of, MetaField) else RULES[of]
     operator = rule.operators.get(given.operator)
     if operator is None:
@@ -117,7 +130,14 @@ def _condition(given: StatisticsCondition, path: str) -> Condition:
     return Condition(of, operator, rule.value(operator, given.value, f"{path}.value"))
 
 
-def _column(name: str, path: str) -> Column | MetaField:
+def _type_of(value: object) -> MetaType:
+    """What a member of `meta` is compared as where that is not said: as the value is, or the first one of a list."""
+    first = next((one for one in (value if isinstance(value, list) else [value]) if one is not None), None)
+    number = isinstance(first, int | float) and not isinstance(first, bool)
+    return MetaType.NUMERIC if number else MetaType.STRING
+
+
+def _column(name: str, path: str) -> Column | MetaField | AnyMember:
     if name.startswith(META):
         return _meta_field(name.removeprefix(META), path)
     try:
@@ -126,15 +146,17 @@ def _column(name: str, path: str) -> Column | MetaField:
         raise BadBody(field=path, message=f"'{name[:64]}' is no column of events") from None
 
 
-def _meta_field(text: str, path: str) -> MetaField:
+def _meta_field(text: str, path: str) -> MetaField | AnyMember:
     found = _META.fullmatch(text)
     names = found["path"].split(".") if found else [""]
     if found is None or not all(names) or len(names) > MOST_DEPTH:
         raise BadBody(field=path, message=f"meta.<path>[:<type>] expected, with at most {MOST_DEPTH} names")
     words = [one.value for one in MetaType]
-    if found["type"] is not None and found["type"] not in words:
+    if found["type"] is None:
+        return AnyMember(tuple(names))
+    if found["type"] not in words:
         raise BadBody(field=path, message=f"the type must be one of {', '.join(words)}")
-    return MetaField(tuple(names), MetaType(found["type"] or MetaType.STRING.value))
+    return MetaField(tuple(names), MetaType(found["type"]))
 
 
 Read: TypeAlias = Callable[[object, str], Scalar | Box]

@@ -12,7 +12,7 @@ from uuid import UUID
 from server.domain.access import Scope
 from server.domain.attributes import Ethnicity, Gender, TemporaryAttribute
 from server.domain.descriptors import Descriptor
-from server.domain.event_conditions import Column, Condition, MetaField
+from server.domain.event_conditions import AnyMember, Column, Condition, MetaField
 from server.domain.faces import Face, NewFace, Page
 from server.domain.media import Media
 from server.domain.policies import DescriptorKind
@@ -250,9 +250,13 @@ class Aggregator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One column of statistics."""
+    """One column of statistics.
 
-    of: Column | MetaField
+    Of a member of `meta` of any type, MIN, MAX and AVG are those of its numbers; where it has none, MIN and MAX are
+    those of its texts.
+    """
+
+    of: Column | MetaField | AnyMember
     aggregator: Aggregator
 
 

@@ -6,6 +6,7 @@ Readers are threads; the pieces come from the loop.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import secrets
@@ -109,11 +110,14 @@ class PieceReader(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place."""
+        """Go to a place.
+
+        Raises:
+            OSError: it is before the beginning, as a file on a disk says it: `zipfile` looks there in short archives.
+        """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            message = "a place before the beginning"
-            raise ValueError(message)
+            raise OSError(errno.EINVAL, "a place before the beginning")
         self._place = base + offset
         return self._place
 

@@ -319,7 +319,27 @@ def test_a_wrong_event_is_refused_with_the_name_of_the_field(client: Client, eve
     answer = client.save(**event)
     assert answer.status_code == 400, answer.text
     assert named in answer.json()["detail"], answer.text
+    assert "'event." not in answer.json()["detail"], "the body is the event, and has no member of that name"
     assert client.found() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "named"),
+    [
+        ("POST", "/handlers/{handler}/events/raw", {"tags": ["x" * 37]}, "'tags.0'"),
+        ("POST", "/handlers/{handler}/events/raw", {"unknown": 1}, "'unknown'"),
+        ("POST", "/handlers/{handler}/events/raw", {"matches": [{}]}, "'matches.0.label'"),
+        ("POST", "/handlers/{handler}/events/raw", {"matches": [{"label": "m", "candidates": [{}]}]}, "'matches.0."),
+        ("PUT", f"/faces/{NOBODY}/attributes", {"face_descriptors": [1]}, "'face_descriptors.0'"),
+        ("POST", "/extractor", ["x"], "'0'"),
+    ],
+)
+def test_where_a_field_is_the_whole_body_paths_begin_inside_it(
+    client: Client, verb: str, path: str, body: object, named: str
+) -> None:
+    answer = client.ask(verb, path.format(handler=client.handler), body)
+    assert answer.status_code == 400, answer.text
+    assert named in answer.json()["detail"], answer.text
 
 
 def test_a_list_is_of_a_month_unless_a_time_or_an_event_is_named(client: Client) -> None:
@@ -451,13 +471,40 @@ def test_statistics_count_and_group(client: Client) -> None:
     assert client.counted({"column": "gender", "operator": "eq", "value": None})["stats"] == [[1]]
 
 
+def test_statistics_of_meta_go_by_the_types_that_values_have(client: Client) -> None:
+    for meta in ({"heat": 36.5}, {"heat": 38}, {"heat": "none", "badge": "b"}, {"badge": "a"}, {"heat": None}):
+        client.saved(meta=meta)
+    targets = [
+        {"column": column, "aggregator": one}
+        for column in ("meta.heat", "meta.badge")
+        for one in ("count", "min", "max", "avg")
+    ]
+    answer = client.counted(targets=targets)
+    assert answer["fields"][:2] == ["meta.heat__count", "meta.heat__min"]
+    assert answer["stats"] == [[3, 36.5, 38, 37.25, 2, "a", "b", None]]
+    for operator, value, count in (
+        ("gt", 37, 1),
+        ("eq", 38, 1),
+        ("in", [36.5, 38, None], 5),
+        ("nin", [38], 4),
+        ("eq", "none", 1),
+        ("like", "on", 1),
+        ("in", ["none", "b"], 1),
+    ):
+        found = client.counted({"column": "meta.heat", "operator": operator, "value": value})
+        assert found["stats"] == [[count]], (operator, value)
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
         ({"targets": [{"column": "source", "aggregator": "group_by"}]}, "targets"),
         ({"targets": [{"column": "source", "aggregator": "avg"}]}, "targets.0.aggregator"),
         ({"targets": [{"column": "none", "aggregator": "count"}]}, "targets.0.column"),
-        ({"targets": [{"column": "meta.a", "aggregator": "avg"}]}, "targets.0.aggregator"),
+        ({"targets": [{"column": "meta.a:string", "aggregator": "avg"}]}, "targets.0.aggregator"),
+        ({"targets": [{"column": "meta.a", "aggregator": "group_by"}]}, "targets"),
+        ({"filters": [{"column": "meta.a", "operator": "like", "value": 1}]}, "filters.0.operator"),
+        ({"filters": [{"column": "meta.a", "operator": "in", "value": [1, "a"]}]}, "filters.0.value.1"),
         ({"targets": [{"column": "meta.a:text", "aggregator": "count"}]}, "targets.0.column"),
         ({"targets": [{"column": "age", "aggregator": "sum"}]}, "aggregator"),
         ({"filters": [{"column": "source", "operator": "gt", "value": "a"}]}, "filters.0.operator"),

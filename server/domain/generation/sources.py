@@ -18,6 +18,8 @@ from server.errors import LunaError, MatchVersionMismatch, MultipleFaces
 
 JPEG = b"\xff\xd8\xff"
 """First bytes of every JPEG file."""
+OWN_IMAGES = "/6/images/"
+"""How addresses of images begin that are stored here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,11 @@ def address(source: EventSource) -> str | None:
 
 
 def _is_kept(url: str, policy: ImageOriginPolicy) -> bool:
-    """True for an address that stands in for the image: a longer one is not kept (source: docs 5.7.0)."""
-    return policy.external_references and len(url) <= MOST_ADDRESS
+    """True for an address that stands in for the image: a longer one is not kept (source: docs 5.7.0).
+
+    That of an image which is stored here is no external one, and nothing is left to store.
+    """
+    return (policy.external_references or url.startswith(OWN_IMAGES)) and len(url) <= MOST_ADDRESS
 
 
 def _only(source: EventSource, persons: list[Person], faces: int) -> list[Person]:

@@ -264,6 +264,12 @@ async def test_archives_within_archives_and_what_macos_adds_are_ignored(looking:
     assert await look.names(stored(look, zipped(files))) == ["1.jpg"]
 
 
+@pytest.mark.parametrize("files", [{}, {"folder/": b""}], ids=["nothing", "a folder"])
+async def test_an_archive_without_files_has_none(looking: MakeLooking, files: dict[str, bytes]) -> None:
+    look = looking()
+    assert await look.names(stored(look, zipped(files))) == []
+
+
 async def test_a_file_that_would_become_too_large_is_refused_before_it_is_unpacked(looking: MakeLooking) -> None:
     look = looking(max_bytes=64 << 20)
     bomb = zipped({"bomb.bmp": bytes(50 << 20), "1.jpg": b"x"})

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from server.domain.access import Scope
-from server.domain.event_conditions import Column, Condition, MetaField, MetaType, Operator
+from server.domain.event_conditions import AnyMember, Column, Condition, MetaField, MetaType, Operator
 from server.domain.event_reading import AGGREGATORS
 from server.domain.events import Aggregator, Batch, EventRecord, NewEvent, StatisticsQuery, Target
 from server.errors import InvalidInput
@@ -30,6 +30,7 @@ OWN = Scope(OURS)
 RECORDS = random_events(250, seed=2)
 COUNT = Target(Column.EVENT_ID, Aggregator.COUNT)
 METAS = [MetaField(("a",), kind) for kind in MetaType] + [MetaField(("a", "c"), kind) for kind in MetaType]
+MEASURES = (Aggregator.COUNT, Aggregator.MIN, Aggregator.MAX, Aggregator.AVG)
 WOMEN = Condition(Column.GENDER, Operator.EQ, 0)
 
 
@@ -71,6 +72,10 @@ def _row(
 
 
 def _computed(members: list[EventRecord], target: Target) -> Any:
+    if isinstance(target.of, AnyMember) and target.aggregator is not Aggregator.COUNT:
+        kinds = (MetaType.NUMERIC,) if target.aggregator is Aggregator.AVG else (MetaType.NUMERIC, MetaType.STRING)
+        found = [_computed(members, Target(MetaField(target.of.path, kind), target.aggregator)) for kind in kinds]
+        return next((one for one in found if one is not None), None)
     values = [value for one in members if (value := _value(one, target)) is not None]
     if target.aggregator is Aggregator.COUNT:
         return len(values)
@@ -88,7 +93,12 @@ def _computed(members: list[EventRecord], target: Target) -> Any:
 
 
 def _value(record: EventRecord, target: Target) -> Any:
-    return held(record, target.of)
+    if not isinstance(target.of, AnyMember):
+        return held(record, target.of)
+    value: Any = record.meta
+    for name in target.of.path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def unordered(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -103,6 +113,7 @@ async def test_every_aggregator_of_every_column_is_what_a_recount_gives(filled: 
     targets = [Target(column, one) for column, allowed in AGGREGATORS.items() for one in allowed]
     targets += [Target(field, one) for field in METAS for one in (Aggregator.COUNT, Aggregator.MIN, Aggregator.MAX)]
     targets += [Target(field, Aggregator.AVG) for field in METAS if field.type is not MetaType.STRING]
+    targets += [Target(AnyMember(path), one) for path in (("a",), ("a", "c")) for one in MEASURES]
     assert len(targets) > 100
     for target in targets:
         asked = (target, COUNT) if target.aggregator is Aggregator.GROUP_BY else (target,)

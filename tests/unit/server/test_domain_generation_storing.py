@@ -297,6 +297,14 @@ class TestOrigins:
         ids = [f"/6/images/{one.media_id}" for one, _ in world.batch.images]
         assert [one.detections[0].image_origin for one in made.events] == ["http://frame", *ids]
 
+    @pytest.mark.parametrize("policy", [STORE, STORE_BYTES])
+    async def test_an_image_that_is_stored_here_is_an_origin_by_its_address(self, policy: ImageOriginPolicy) -> None:
+        own = f"/6/images/{UUID(int=7)}"
+        world = World({"a": [face(1)]})
+        (event,) = (await world.generate(storing(image_origin=policy), photo("a", origin_url=own))).events
+        assert event.detections[0].image_origin == own
+        assert (world.store.batches, world.web.asked) == ([], [])
+
     async def test_without_the_policy_nothing_is_kept_or_fetched(self) -> None:
         world = World({"a": [face(1)]})
         (event,) = (await world.generate(storing(), photo("a", origin_url="http://frame"))).events

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from server.domain.event_conditions import Box, Column, Condition, MetaField, MetaType, Operator
+from server.domain.event_conditions import AnyMember, Box, Column, Condition, MetaField, MetaType, Operator
 from server.domain.event_reading import StatisticsCondition, event_query, field_names, statistics_query
 from server.domain.events import Aggregator, EventOrder, Target
 from server.errors import BadBody
@@ -210,6 +210,26 @@ def test_what_is_asked_becomes_conditions_and_targets() -> None:
         Condition(Column.CREATE_TIME, Operator.LT, NOW),
     )
     assert field_names(query) == ("create_time", "source", "meta.a.b__max")
+
+
+def test_a_member_of_meta_without_a_type_is_what_its_values_are() -> None:
+    values: dict[str, tuple[object, MetaType]] = {
+        "eq": (36.6, MetaType.NUMERIC),
+        "neq": (None, MetaType.STRING),
+        "gt": ("a", MetaType.STRING),
+        "in": ([None, 5.0], MetaType.NUMERIC),
+        "nin": ([], MetaType.STRING),
+    }
+    given = tuple(StatisticsCondition("meta.a", operator, value) for operator, (value, _) in values.items())
+    query = statistics_query((("meta.a", Aggregator.AVG),), given, (), "")
+    assert query.targets == (Target(AnyMember(("a",)), Aggregator.AVG),)
+    assert [one.of for one in query.conditions] == [MetaField(("a",), kind) for _, kind in values.values()]
+    assert field_names(query) == ("meta.a__avg",)
+    for value in (True, [1.0, "a"], ["a", 1.0], {}):
+        with pytest.raises(BadBody, match=r"filters\.0\.value"):
+            statistics_query(
+                (), (StatisticsCondition("meta.a", "in" if isinstance(value, list) else "eq", value),), (), ""
+            )
 
 
 def test_without_targets_events_are_counted_and_groups_alone_are_refused() -> None:
