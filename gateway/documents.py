@@ -1,7 +1,8 @@
 """JSON and msgpack as Python values, read strictly and in linear time; and values as JSON, msgpack and lines of text.
 
 A document is refused where two readers could understand it differently (a member given twice, NaN, bytes after the
-end) and where its size in memory would not follow from its length (deep nesting, lengths that are only claimed).
+end), where its size in memory would not follow from its length (deep nesting, lengths that are only claimed), and
+where it has so many values that reading it would hold up everybody else.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ MAX_DEPTH = 32
 MAX_ITEMS = 100_000
 """Longest array and largest map of msgpack: their memory is taken before their items are seen."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+MAX_VALUES = 1_000_000
+"""Most values in a document. The longest body has room for fewer ids; of `[]` it has room for ten times as many."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string of JSON, or one that does not end: to try again behind each of its quotes would take for ever."""
 
 
 def read_json(data: bytes) -> object:
     """The value of a JSON text (RFC 8259).
 
     Integers outside 64 bits come as floats. Raises:
-        NotJson: the text is no JSON, nests deeper than `MAX_DEPTH`, or names a member twice.
+        NotJson: the text is no JSON, has more than `MAX_VALUES` values, nests deeper than `MAX_DEPTH`, or has a member
+            twice.
     """
+    if _has_too_many(data):
+        raise NotJson(format="JSON", message=f"more than {MAX_VALUES} values")
     try:
         value: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -42,14 +50,25 @@ def read_msgpack(data: bytes) -> object:
     """The value of a msgpack document; bin is `bytes`, str is `str`.
 
     Raises:
-        NotJson: the document is broken, too large for its length, nests deeper than `MAX_DEPTH`, has a member twice,
-            names members otherwise than by text, or has extension types.
+        NotJson: the document is broken, too large for its length, has more than `MAX_VALUES` values, nests deeper than
+            `MAX_DEPTH`, has a member twice, names members otherwise than by text, or has extension types.
     """
+    left = MAX_VALUES
+
+    def counted(items: list[object] | dict[str, object]) -> list[object] | dict[str, object]:
+        nonlocal left
+        left -= len(items)
+        if left < 0:
+            message = f"more than {MAX_VALUES} values"
+            raise ValueError(message)
+        return items
+
     try:
         value: object = msgpack.unpackb(
             data,
             raw=False,
-            object_pairs_hook=_once,
+            object_pairs_hook=lambda pairs: counted(_once(pairs)),
+            list_hook=counted,
             ext_hook=_no_extension,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
@@ -86,6 +105,18 @@ def _lines(value: object, path: str) -> Iterator[str]:
     else:
         text = value if isinstance(value, str) and value.isprintable() else orjson.dumps(value).decode()
         yield f"{path} = {text}".rstrip()
+
+
+def _has_too_many(text: bytes) -> bool:
+    """True where JSON has too many strings, or commas and brackets outside of them: each goes with a value."""
+    if _separators(text) <= MAX_VALUES:
+        return False
+    bare, strings = _STRING.subn(b"", text, MAX_VALUES)
+    return strings == MAX_VALUES or _separators(bare) > MAX_VALUES
+
+
+def _separators(text: bytes) -> int:
+    return sum(map(text.count, (b",", b"[", b"{")))
 
 
 def _members(value: object, form: str) -> int:

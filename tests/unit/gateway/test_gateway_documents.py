@@ -52,6 +52,23 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
         read_json(text)
 
 
+@pytest.mark.parametrize(("item", "value"), [(b"[]", []), (b"1", 1), (b'""', ""), (b'{"":1}', {"": 1})])
+def test_a_document_of_too_many_values_is_refused_soon(item: bytes, value: object) -> None:
+    text, data = b"[" + (item + b",") * 8_000_000 + item + b"]", msgpack.packb([[value] * 90_000] * 90)
+    began = time.process_time()
+    with pytest.raises(NotJson, match="more than"):
+        read_json(text)
+    with pytest.raises(NotJson, match="more than"):
+        read_msgpack(data)
+    assert time.process_time() - began < 3
+
+
+def test_as_many_ids_as_a_body_has_room_for_are_read() -> None:
+    ids = ["00000000-0000-4000-8000-000000000000"] * 90_000
+    found = read_json(json.dumps([ids] * 9, separators=(",", ":")).encode())
+    assert found == [ids] * 9 == read_msgpack(msgpack.packb([ids] * 9))
+
+
 def test_the_deepest_document_is_read() -> None:
     assert read_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
 
