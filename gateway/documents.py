@@ -21,8 +21,11 @@ MAX_ITEMS = 100_000
 """Longest array and largest map of msgpack: their memory is taken before their items are seen."""
 
 MAX_VALUES = 1_000_000
-"""Most values in a document. The longest body has room for fewer ids; of `[]` it has room for ten times as many."""
+"""Most values in a document. The longest body has room for fewer ids, but for ten times as many of `[]`."""
+MAX_CONTAINERS = 100_000
+"""Most arrays and objects in a document: each of them costs what ten other values cost."""
 
+_TOO_MANY = f"more than {MAX_VALUES} values, or {MAX_CONTAINERS} arrays and objects"
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A string of JSON, or one that does not end: to try again behind each of its quotes would take for ever."""
 
@@ -31,11 +34,11 @@ def read_json(data: bytes) -> object:
     """The value of a JSON text (RFC 8259).
 
     Integers outside 64 bits come as floats. Raises:
-        NotJson: the text is no JSON, has more than `MAX_VALUES` values, nests deeper than `MAX_DEPTH`, or has a member
-            twice.
+        NotJson: the text is no JSON, has more than `MAX_VALUES` values or `MAX_CONTAINERS` arrays and objects, nests
+            deeper than `MAX_DEPTH`, or has a member twice.
     """
     if _has_too_many(data):
-        raise NotJson(format="JSON", message=f"more than {MAX_VALUES} values")
+        raise NotJson(format="JSON", message=_TOO_MANY)
     try:
         value: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -50,17 +53,17 @@ def read_msgpack(data: bytes) -> object:
     """The value of a msgpack document; bin is `bytes`, str is `str`.
 
     Raises:
-        NotJson: the document is broken, too large for its length, has more than `MAX_VALUES` values, nests deeper than
-            `MAX_DEPTH`, has a member twice, names members otherwise than by text, or has extension types.
+        NotJson: the document is broken, too large for its length, has more than `MAX_VALUES` values or `MAX_CONTAINERS`
+            arrays and maps, nests deeper than `MAX_DEPTH`, has a member twice, names members otherwise than by text, or
+            has extension types.
     """
-    left = MAX_VALUES
+    values, containers = MAX_VALUES, MAX_CONTAINERS
 
     def counted(items: list[object] | dict[str, object]) -> list[object] | dict[str, object]:
-        nonlocal left
-        left -= len(items)
-        if left < 0:
-            message = f"more than {MAX_VALUES} values"
-            raise ValueError(message)
+        nonlocal values, containers
+        values, containers = values - len(items), containers - 1
+        if min(values, containers) < 0:
+            raise ValueError(_TOO_MANY)
         return items
 
     try:
@@ -108,15 +111,15 @@ def _lines(value: object, path: str) -> Iterator[str]:
 
 
 def _has_too_many(text: bytes) -> bool:
-    """True where JSON has too many strings, or commas and brackets outside of them: each goes with a value."""
-    if _separators(text) <= MAX_VALUES:
+    """True where JSON has too many strings, or commas or brackets outside of them."""
+    if not _has_too_many_marks(text):
         return False
     bare, strings = _STRING.subn(b"", text, MAX_VALUES)
-    return strings == MAX_VALUES or _separators(bare) > MAX_VALUES
+    return strings == MAX_VALUES or _has_too_many_marks(bare)
 
 
-def _separators(text: bytes) -> int:
-    return sum(map(text.count, (b",", b"[", b"{")))
+def _has_too_many_marks(text: bytes) -> bool:
+    return text.count(b",") > MAX_VALUES or text.count(b"[") + text.count(b"{") > MAX_CONTAINERS
 
 
 def _members(value: object, form: str) -> int:
