@@ -22,8 +22,8 @@ MAX_ITEMS = 100_000
 
 MAX_VALUES = 1_000_000
 """Most values in a document. The longest body has room for fewer ids, but for ten times as many of `[]`."""
-MAX_CONTAINERS = 100_000
-"""Most arrays and objects in a document: each of them costs what ten other values cost."""
+MAX_CONTAINERS = 200_000
+"""Most arrays and objects in a document: each of them costs what many other values cost."""
 
 _TOO_MANY = f"more than {MAX_VALUES} values, or {MAX_CONTAINERS} arrays and objects"
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
