@@ -1,7 +1,8 @@
 """JSON and msgpack as Python values, read strictly and in linear time; and values as JSON, msgpack and lines of text.
 
 A document is refused where two readers could understand it differently (a member given twice, NaN, bytes after the
-end) and where its size in memory would not follow from its length (deep nesting, lengths that are only claimed).
+end), where its size in memory would not follow from its length (deep nesting, lengths that are only claimed), and
+where it has so many values that reading it would hold up everybody else.
 """
 
 from __future__ import annotations
@@ -19,15 +20,25 @@ MAX_DEPTH = 32
 MAX_ITEMS = 100_000
 """Longest array and largest map of msgpack: their memory is taken before their items are seen."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+MAX_VALUES = 1_000_000
+"""Most values in a document. The longest body has room for fewer ids, but for ten times as many of `[]`."""
+MAX_CONTAINERS = 200_000
+"""Most arrays and objects in a document: each of them costs what many other values cost."""
+
+_TOO_MANY = f"more than {MAX_VALUES} values, or {MAX_CONTAINERS} arrays and objects"
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string of JSON, or one that does not end: to try again behind each of its quotes would take for ever."""
 
 
 def read_json(data: bytes) -> object:
     """The value of a JSON text (RFC 8259).
 
     Integers outside 64 bits come as floats. Raises:
-        NotJson: the text is no JSON, nests deeper than `MAX_DEPTH`, or names a member twice.
+        NotJson: the text is no JSON, has more than `MAX_VALUES` values or `MAX_CONTAINERS` arrays and objects, nests
+            deeper than `MAX_DEPTH`, or has a member twice.
     """
+    if _has_too_many(data):
+        raise NotJson(format="JSON", message=_TOO_MANY)
     try:
         value: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -42,14 +53,25 @@ def read_msgpack(data: bytes) -> object:
     """The value of a msgpack document; bin is `bytes`, str is `str`.
 
     Raises:
-        NotJson: the document is broken, too large for its length, nests deeper than `MAX_DEPTH`, has a member twice,
-            names members otherwise than by text, or has extension types.
+        NotJson: the document is broken, too large for its length, has more than `MAX_VALUES` values or `MAX_CONTAINERS`
+            arrays and maps, nests deeper than `MAX_DEPTH`, has a member twice, names members otherwise than by text, or
+            has extension types.
     """
+    values, containers = MAX_VALUES, MAX_CONTAINERS
+
+    def counted(items: list[object] | dict[str, object]) -> list[object] | dict[str, object]:
+        nonlocal values, containers
+        values, containers = values - len(items), containers - 1
+        if min(values, containers) < 0:
+            raise ValueError(_TOO_MANY)
+        return items
+
     try:
         value: object = msgpack.unpackb(
             data,
             raw=False,
-            object_pairs_hook=_once,
+            object_pairs_hook=lambda pairs: counted(_once(pairs)),
+            list_hook=counted,
             ext_hook=_no_extension,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
@@ -86,6 +108,18 @@ def _lines(value: object, path: str) -> Iterator[str]:
     else:
         text = value if isinstance(value, str) and value.isprintable() else orjson.dumps(value).decode()
         yield f"{path} = {text}".rstrip()
+
+
+def _has_too_many(text: bytes) -> bool:
+    """True where JSON has too many strings, or commas or brackets outside of them."""
+    if not _has_too_many_marks(text):
+        return False
+    bare, strings = _STRING.subn(b"", text, MAX_VALUES)
+    return strings == MAX_VALUES or _has_too_many_marks(bare)
+
+
+def _has_too_many_marks(text: bytes) -> bool:
+    return text.count(b",") > MAX_VALUES or text.count(b"[") + text.count(b"{") > MAX_CONTAINERS
 
 
 def _members(value: object, form: str) -> int:

@@ -85,21 +85,24 @@ class Endpoint:
 
     async def _answer(self, arrival: Arrival, dispatcher: Dispatcher, context: Context) -> Answer:
         media = self._negotiated(arrival.headers.get("accept", ""))
-        request = self._method.request_type()
+        response = await dispatcher.call(
+            self._method,
+            self._method.request_type(),
+            context,
+            headers=arrival.headers,
+            request_id=arrival.request_id,
+            rest=self._origin,
+            fill=lambda request: self._fill(request, arrival),
+        )
+        return self._rendered(response, media)
+
+    def _fill(self, request: Message, arrival: Arrival) -> None:
+        """Read a request from what arrived."""
         self._parameters.bind(request, arrival.variables, arrival.query)
         if self._meta_in:
             getattr(request, META).update(headers.with_prefix(arrival.headers, self._meta_in))
         if self._body is not None:
             self._body.read(request, arrival.content_type, arrival.data)
-        response = await dispatcher.call(
-            self._method,
-            request,
-            context,
-            headers=arrival.headers,
-            request_id=arrival.request_id,
-            rest=self._origin,
-        )
-        return self._rendered(response, media)
 
     def _negotiated(self, accept: str) -> str:
         if len(self._offered) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +28,9 @@ class Dispatcher(Protocol):
         headers: Mapping[str, str],
         request_id: str,
         rest: RestOrigin | None = None,
+        fill: Callable[[Message], None] | None = None,
     ) -> Message:
-        """Serve one call; raises nothing but `LunaError`."""
+        """Serve one call, its request read by `fill` once it is known who calls; raises nothing but `LunaError`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,12 @@ def images(media: MediaType, data: bytes, ignored: frozenset[str] = frozenset())
 
 def content(media: MediaType, data: bytes) -> bytes:
     """The bytes of an image whose type may say that they are Base64."""
-    return from_base64(data.strip()) if media.name in BASE64_IMAGES else data
+    return from_base64(unwrapped(data)) if media.name in BASE64_IMAGES else data
+
+
+def unwrapped(text: bytes) -> bytes:
+    """A body of Base64 without white space around it and without line breaks, which many encoders make (RFC 2045)."""
+    return text.strip().translate(None, b"\r\n")
 
 
 def _from_parts(parts: Iterable[Part]) -> list[ImageInput]:
@@ -198,7 +203,8 @@ def _entry(item: object, path: str) -> ImageInput:
     if len(_SOURCES & members.keys()) != 1:
         raise BadBody(field=path, message=f"exactly one is needed of {', '.join(sorted(_SOURCES))}")
     image = ImageInput()
-    _json.bind(image, {_ENTRY.get(name, name): value for name, value in members.items()}, path)
+    for name, value in members.items():
+        _fill_entry[name](image, value, joined(path, name))
     if not (image.data or image.url or image.sample_id):
         raise BadBody(field=path, message="the image is empty")
     return image
@@ -221,3 +227,6 @@ def only(item: object, known: Collection[str], path: str) -> dict[str, object]:
 _SOURCES = {"url", "sample_id", "image"}
 _ENTRY = {"url": "url", "sample_id": "sample_id", "image": "data", "filename": "filename"}
 """Members of an entry of `images`, and the fields that they stand for."""
+_fill_entry = _fill_boxes | {
+    name: _json.member(ImageInput.DESCRIPTOR.fields_by_name[key]) for name, key in _ENTRY.items()
+}

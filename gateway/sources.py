@@ -25,7 +25,7 @@ from luna.v6.images_pb2 import Source
 
 from gateway.binder import Binder, Fill, from_base64
 from gateway.documents import read_json
-from gateway.images import BOXES, attach, content, content_of, only, told
+from gateway.images import BOXES, attach, content, content_of, only, told, unwrapped
 from gateway.media import BASE64_IMAGES, DESCRIPTORS, IMAGES, JSON, MULTIPART, SDK_DESCRIPTORS, XPK_FILES, MediaType
 from gateway.multipart import Part, split
 from gateway.refusals import joined
@@ -94,7 +94,7 @@ def given(media: MediaType, data: bytes, others: Collection[str] = (), ignored: 
 def _source(media: MediaType, data: bytes, filename: str = "") -> Source:
     if media.name not in DESCRIPTORS:
         return Source(filename=filename, data=content(media, data))
-    bare = from_base64(data.strip()) if media.name.endswith(_BASE64) else data
+    bare = from_base64(unwrapped(data)) if media.name.endswith(_BASE64) else data
     if media.name in XPK_FILES:
         raise NoDescriptorInXpk
     return Source(filename=filename, descriptor=DescriptorInput(sdk_descriptor=bare))
@@ -169,7 +169,9 @@ def _content(members: Mapping[str, object], path: str) -> Source:
     _word(members, "type", SAMPLE_TYPES, path)
     _word(members, "mimetype", (*IMAGES, *BASE64_IMAGES), path)
     source = Source()
-    _json.bind(source, {_NAMES.get(name, name): members[name] for name in (kind, "filename") if name in members}, path)
+    for name in (kind, "filename"):
+        if name in members:
+            _FILL[_NAMES.get(name, name)](source, members[name], joined(path, name))
     if not getattr(source, _NAMES.get(kind, kind)):
         raise BadBody(field=joined(path, kind), message="it must not be empty")
     return source
@@ -181,9 +183,10 @@ def _descriptor(members: Mapping[str, object], path: str) -> Source:
     if "id" in members and "filename" in members:
         raise BadBody(field=path, message="only one is allowed of filename, id")
     source = Source()
-    if "id" in members or "filename" in members:
-        _json.bind(source, {"filename": members.get("id", members.get("filename"))}, path)
-    _json.bind(source, {"descriptor": members["data"]}, path)
+    for name in ("id", "filename"):
+        if name in members:
+            _FILL["filename"](source, members[name], joined(path, name))
+    _FILL["descriptor"](source, members["data"], joined(path, "data"))
     if (kind == "raw_descriptor") is bool(source.descriptor.sdk_descriptor):
         needed = "a descriptor and its version are needed" if kind == "raw_descriptor" else "Base64 text expected"
         raise BadBody(field=joined(path, "data"), message=needed)
@@ -219,10 +222,14 @@ def _fill_origin(message: Message, value: object, path: str) -> None:
 
 _json = Binder(binary=False)
 _FILL: Mapping[str, Fill] = {
-    **{name: _json.member(Source.DESCRIPTOR.fields_by_name[name]) for name in TOLD if name != ORIGIN},
+    **{
+        name: _json.member(Source.DESCRIPTOR.fields_by_name[name])
+        for name in (*TOLD, "url", "sample_id", "data", "descriptor", "filename")
+        if name != ORIGIN
+    },
     ORIGIN: _fill_origin,
 }
-"""What sets that which a source may come with."""
+"""What sets a field of a source, and that which it may come with."""
 _BARE = {"urls": "url", "samples": "sample_id"}
 """Arrays whose items may be bare texts, and the fields that these are."""
 _NAMES = {"image": "data"}

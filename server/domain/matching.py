@@ -18,7 +18,6 @@ from server.domain.narrowing import event_terms, face_terms
 from server.domain.search import Comparer, Hit, Index, Query, Where
 from server.errors import (
     AttributeNotFound,
-    BadBody,
     BodyDescriptorNotFound,
     DescriptorNotFound,
     EventExternalIdNotFound,
@@ -47,7 +46,7 @@ class ReferenceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredReference:
-    """A reference by id."""
+    """A reference by id: a UUID of a face, an attribute or an event, a text otherwise."""
 
     kind: ReferenceKind
     id: str
@@ -303,14 +302,14 @@ class Matching:
             return reference
         match reference.kind:
             case ReferenceKind.FACE:
-                return await self._of_face(reads, _uuid(reference.id))
+                return await self._of_face(reads, UUID(reference.id))
             case ReferenceKind.FACE_EXTERNAL_ID:
                 found = await self._faces.by_external_id(reads, reference.id)
                 if not found:
                     raise ExternalIdNotFound(external_id=reference.id)
                 return await self._of_face(reads, found[0])
             case ReferenceKind.ATTRIBUTE:
-                attribute_id = _uuid(reference.id)
+                attribute_id = UUID(reference.id)
                 stored = await self._attributes.get(reads, [attribute_id])
                 if not stored:
                     raise AttributeNotFound(attribute_id=attribute_id)
@@ -344,7 +343,7 @@ class Matching:
                 if found is None:
                     raise EventTrackIdNotFound(track_id=reference.id)
             case _:
-                return _uuid(reference.id)
+                return UUID(reference.id)
         return found
 
     async def _of_event(self, reads: Scope, event_id: UUID) -> Descriptor:
@@ -401,10 +400,3 @@ def check_versions(descriptors: Sequence[Descriptor]) -> int:
     if len(versions) > 1:
         raise MixedDescriptorVersions(versions=", ".join(map(str, versions)))
     return versions[0]
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise BadBody(field="references.id", message=f"'{text[:64]}' is not a uuid") from None

@@ -34,6 +34,7 @@ from server.errors import (
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32
+TOO_WIDE = "its visibility area is 'all', and its account is of type 'user'"
 
 
 class VisibilityArea(Enum):
@@ -202,14 +203,34 @@ class TokenRegistry:
         return None if token is None else _sign(token, await self._key(token.key_id))
 
     async def recognise(self, text: str) -> tuple[Token, Account]:
-        """The token that a JWT proves, and its account.
+        """The token that a JWT proves, and its account; what a call would be refused with is no token to recognise.
 
         Raises:
-            TokenCorrupted: it is no JWT of this service, or not the token's present one.
+            TokenCorrupted: it is no JWT of this service, not the token's present one, or reads more than its account.
             TokenExpired: its time is over.
             TokenNotFound: it has been deleted.
             AccountNotFound: its account has been deleted.
         """
+        token, account = await self._present(text)
+        if _reads_too_much(token, account):
+            raise TokenCorrupted(message=TOO_WIDE)
+        return token, account
+
+    async def principal(self, text: str) -> Principal:
+        """Who calls with a JWT.
+
+        Raises:
+            TokenRefused: it reads every account's data, and its account no longer may.
+            LunaError: otherwise as for `recognise`.
+        """
+        token, account = await self._present(text)
+        if _reads_too_much(token, account):
+            raise TokenRefused(message=TOO_WIDE)
+        grant = TokenGrant(token.token_id, token.permissions, token.visibility_area is VisibilityArea.ALL)
+        return Principal(account.account_id, account.account_type, grant)
+
+    async def _present(self, text: str) -> tuple[Token, Account]:
+        """The token that a JWT proves, and its account, both as they are now."""
         token_id, revision = await self._proven(text)
         token = await self._store.get(Scope(None), token_id)
         if token is None:
@@ -222,20 +243,6 @@ class TokenRegistry:
         if account is None:
             raise AccountNotFound(account_id=token.account_id)
         return token, account
-
-    async def principal(self, text: str) -> Principal:
-        """Who calls with a JWT.
-
-        Raises:
-            TokenRefused: it reads every account's data, and its account no longer may.
-            LunaError: as for `recognise`.
-        """
-        token, account = await self.recognise(text)
-        reads_all = token.visibility_area is VisibilityArea.ALL
-        if reads_all and account.account_type is AccountType.USER:
-            raise TokenRefused(message="its visibility area is 'all', and its account is of type 'user'")
-        grant = TokenGrant(token.token_id, token.permissions, reads_all)
-        return Principal(account.account_id, account.account_type, grant)
 
     async def rotate(self, age: timedelta) -> None:
         """Make a new key where the newest one is older, and delete keys that nothing needs any more."""
@@ -273,6 +280,11 @@ class TokenRegistry:
             return UUID(claims["tokenId"]), UUID(claims["revision"])
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
             raise TokenCorrupted(message="it is no token of this service") from None
+
+
+def _reads_too_much(token: Token, account: Account) -> bool:
+    """True where a token was made to read every account's data, and its account has become one that may not."""
+    return token.visibility_area is VisibilityArea.ALL and account.account_type is AccountType.USER
 
 
 def _sign(token: Token, key: SigningKey) -> str:

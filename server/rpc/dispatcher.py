@@ -1,7 +1,7 @@
 """The one way that every unary call goes, native or from REST.
 
-is there a place -> who calls, and may they -> defaults and limits -> the servicer, with its change announced ->
-what the audit trail still lacks
+is there a place -> who calls -> the request, where it is still to be read -> may they -> defaults and limits ->
+the servicer, with its change announced -> what the audit trail still lacks
 
 All under the call's deadline.
 """
@@ -28,6 +28,8 @@ from server.rpc.validation import validate
 
 log = logging.getLogger(__name__)
 
+Fill = Callable[[Message], None]
+"""Sets the fields of a request from what was sent; raises what is wrong with it."""
 Told = Callable[[str, str, float], None]
 """Is told of each call that has ended: full name of the method, name of the gRPC code, seconds."""
 
@@ -71,8 +73,12 @@ class Dispatcher:
         headers: Mapping[str, str],
         request_id: str,
         rest: RestOrigin | None = None,
+        fill: Fill | None = None,
     ) -> Message:
         """Serve one call. The request is changed: its defaults are filled in.
+
+        With `fill` the request is empty, and is read once it is known who calls: reading it is work that nobody may
+        cause who is nobody here.
 
         Raises:
             LunaError: whatever went wrong, and nothing else but cancellation.
@@ -80,7 +86,7 @@ class Dispatcher:
         began = time.perf_counter()
         code = "CANCELLED"
         try:
-            response = await self._serve(method, request, context, headers, request_id, rest)
+            response = await self._serve(method, request, context, headers, request_id, rest, fill)
             code = "OK"
             return response
         except LunaError as error:
@@ -98,6 +104,7 @@ class Dispatcher:
         headers: Mapping[str, str],
         request_id: str,
         rest: RestOrigin | None,
+        fill: Fill | None,
     ) -> Message:
         address = address_of(context, headers)
         try:
@@ -105,6 +112,8 @@ class Dispatcher:
                 async with deadline.within(_for_work(context.time_remaining())):
                     access = method.access
                     caller = await self._authorizer.caller(headers, access, address)
+                    if fill is not None:
+                        fill(request)
                     if caller is not None and access is not None:
                         permit(caller, access, request)
                     enter(Call(method.name, request_id, address, headers, caller))

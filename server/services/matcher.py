@@ -21,6 +21,7 @@ from server.domain.matching import (
 )
 from server.errors import BadBody, LunaError, MissingField, NoDescriptorInXpk
 from server.rpc.calls import current
+from server.rpc.validation import UUID as UUID_PATTERN
 from server.services.event_filters import conditions_at
 from server.services.match_targets import ATTRIBUTE_TARGETS, FACE_TARGETS, SIMILARITY
 from server.services.messages import attribute, descriptor_from, face, face_filter, optional_uuid, uuids
@@ -43,6 +44,7 @@ _OBJECTS = {
     ReferenceKind.EVENT_TRACK_ID: "event",
 }
 """The kinds of objects that references name, as permissions call them."""
+_NAMED_BY_UUID = frozenset({ReferenceKind.FACE, ReferenceKind.ATTRIBUTE, ReferenceKind.EVENT})
 _TARGETS: Mapping[str, Collection[str]] = {
     "faces": FACE_TARGETS,
     "attributes": ATTRIBUTE_TARGETS,
@@ -156,6 +158,8 @@ def _reference(message: pb.Reference, path: str) -> StoredReference | Descriptor
         return given_descriptor(message, path)
     if message.HasField("data"):
         raise BadBody(field=f"{path}.data", message="a reference by id carries no data")
+    if kind in _NAMED_BY_UUID and not UUID_PATTERN.fullmatch(message.id):
+        raise BadBody(field=f"{path}.id", message=f"'{message.id[:64]}' is not a uuid (lower case, with dashes)")
     return StoredReference(kind, message.id)
 
 

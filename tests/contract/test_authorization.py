@@ -109,6 +109,16 @@ def test_who_may_not_call_is_not_told_what_is_there(world: World, operation: Ope
     assert world.rest.call(operation, replace(call, path=nowhere, account=None)).data == there.data
 
 
+@closed
+def test_who_may_not_call_is_not_told_what_is_wrong_with_the_request(world: World, operation: Operation) -> None:
+    path = RECIPES[operation.id].call(world).path
+    wrong = {name: "nobody" if name in operation.ids else value for name, value in path.items()}
+    target = operation.path.format(**wrong) + "?page=x&targets=nobody&page_size=%ff"
+    body = b"" if operation.method in {"GET", "HEAD"} else b"{"
+    answer = world.rest.send(operation.method, target, body, {"content-type": "application/json"})
+    refused(answer, operation, 401, 11065)
+
+
 @opened
 def test_an_open_operation_needs_no_credentials_and_minds_none(world: World, operation: Operation) -> None:
     assert ask(world, operation).status == operation.status

@@ -339,6 +339,19 @@ def test_given_references_are_held_to_their_type(world: World, name: str) -> Non
         assert (answer.status, answer.code) == (400, code), (kind, data, answer.data)
 
 
+@pytest.mark.parametrize("name", ["match_faces", "match_bodies"])
+def test_references_by_id_are_held_to_the_form_of_ids(world: World, name: str) -> None:
+    operation, call = CONTRACT.operations[name], RECIPES[name].call(world)
+    assert isinstance(call.body, dict)
+    for kind in ("face", "attribute", "event") if name == "match_faces" else ("event",):
+        ids = (world.event_id.upper(), f"{{{world.event_id}}}", world.event_id.replace("-", ""))
+        for malformed in ("nobody", *ids):
+            references = [{"id": world.event_id, "type": "event"}, {"id": malformed, "type": kind}]
+            answer = world.rest.call(operation, replace(call, body={**call.body, "references": references}))
+            assert (answer.status, answer.code) == (400, 12022), (kind, malformed, answer.data)
+            assert "'references.1.id'" in answer.detail
+
+
 @pytest.mark.operation("match_raw")
 def test_versions_are_not_compared_with_each_other(world: World) -> None:
     brought = {"descriptor": text(bytes(512)), "version": 54}

@@ -62,7 +62,9 @@ def test_every_address_says_the_same(world: World, path: str) -> None:
     assert world.rest.send("GET", path).status == 405
 
 
-@pytest.mark.parametrize("case", ["password", "login", "token", "expired", "deleted", "replaced", "account_id"])
+@pytest.mark.parametrize(
+    "case", ["password", "login", "token", "expired", "deleted", "replaced", "too wide", "account_id"]
+)
 def test_credentials_that_are_no_good_say_so_in_either_protocol(world: World, native: Native, case: str) -> None:
     body, status, code = _bad(world, case)
     answer = verify(world, body)
@@ -102,6 +104,12 @@ def _bad(world: World, case: str) -> tuple[dict[str, str], int, int]:
             replace = Call({"token_id": token.text("token_id")}, body=made, account=world.owner)
             assert world.rest.call(CONTRACT.operations["replace_token"], replace).status == 200
             return {"token": token.text("token")}, 400, 41008
+        case "too wide":
+            account = world.new_account("advanced_user")
+            token = world.make("/6/tokens", {**made, "visibility_area": "all"}, account).text("token")
+            less = Call(body={"account_type": "user"}, account=account)
+            assert world.rest.call(CONTRACT.operations["patch_account"], less).status == 204
+            return {"token": token}, 400, 41008
         case _:
             return {"account_id": world.owner.account_id}, 403, 11061
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -186,6 +187,16 @@ def test_a_changed_account_keeps_what_was_not_named(world: World, rest: Rest) ->
     taken = Call(body={"login": world.owner.login}, account=type(account)("", account.login, "another"))
     conflict = rest.call(operation, taken)
     assert (conflict.status, conflict.code) == (409, 41001)
+
+
+@pytest.mark.parametrize("name", ["create_account", "patch_account"])
+def test_a_password_is_one_line(world: World, rest: Rest, name: str) -> None:
+    call = RECIPES[name].call(world)
+    assert isinstance(call.body, dict)
+    answer = rest.call(CONTRACT.operations[name], replace(call, body={**call.body, "password": "one\ntwo"}))
+    assert (answer.status, answer.code) == (400, 12022)
+    assert "'password'" in answer.detail
+    assert "two" not in answer.detail
 
 
 @pytest.mark.operation("get_health_redirect")

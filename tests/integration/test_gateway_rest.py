@@ -364,6 +364,21 @@ async def test_a_response_that_is_cut_off_is_an_error() -> None:
         assert not INNER & got.headers.keys()
 
 
+@pytest.mark.parametrize("host", ["host: a\r\n", ""])
+async def test_http_1_0_is_served_and_needs_no_host(rest: Rest, host: str) -> None:
+    authorization = f"authorization: {AUTHORIZATION['authorization']}\r\n"
+    got = await rest.edge.send(f"GET {FACE} HTTP/1.0\r\n{host}{authorization}\r\n".encode())
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"200"
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert json.loads(body)["face_id"] == ID
+    rest.canned.answers["CreateFace"] = faces_pb2.CreateFaceResponse(face_id=ID, url=FACE)
+    sent = b'{"user_data":"x"}'
+    kind = f"content-type: application/json\r\ncontent-length: {len(sent)}\r\n"
+    got = await rest.edge.send(f"POST /6/faces HTTP/1.0\r\n{host}{authorization}{kind}\r\n".encode() + sent)
+    assert (got.split()[1], rest.canned.asked[-1].user_data) == (b"201", "x")
+
+
 async def test_bad_http_is_answered_in_the_shape_of_luna(rest: Rest) -> None:
     for data in (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"FOO /6/faces HTTP/1.1\r\nhost: a\r\n\r\n"):
         got = await rest.edge.send(data)

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from luna import options_pb2 as luna_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luna/v6/accounts.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12luna/options.proto\"\xd4\x01\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12*\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountType\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_update_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x14\x43reateAccountRequest\x12<\n\x05login\x18\x01 \x01(\tB-\x8a\xb5\x18)\x18\x01\x38\x03@\x80\x01j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}\x12\x1d\n\x08password\x18\x02 \x01(\tB\x0b\x8a\xb5\x18\x07\x18\x01\x38\x03@\x80\x01\x12\x32\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountTypeB\x06\x8a\xb5\x18\x02\x18\x01\x12\x1c\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01\"8\n\x15\x43reateAccountResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"\x13\n\x11GetAccountRequest\"\x85\x02\n\x14UpdateAccountRequest\x12?\n\x05login\x18\x01 \x01(\tB+\x8a\xb5\x18\'8\x03@\x80\x01j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}H\x00\x88\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\t\x8a\xb5\x18\x05\x38\x03@\x80\x01H\x01\x88\x01\x01\x12/\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountTypeH\x02\x88\x01\x01\x12!\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01H\x03\x88\x01\x01\x42\x08\n\x06_loginB\x0b\n\t_passwordB\x0f\n\r_account_typeB\x0e\n\x0c_description\"\x17\n\x15UpdateAccountResponse*\xa8\x01\n\x0b\x41\x63\x63ountType\x12\x1c\n\x18\x41\x43\x43OUNT_TYPE_UNSPECIFIED\x10\x00\x12!\n\x11\x41\x43\x43OUNT_TYPE_USER\x10\x01\x1a\n\x8a\xb5\x18\x06\x12\x04user\x12\x33\n\x1a\x41\x43\x43OUNT_TYPE_ADVANCED_USER\x10\x02\x1a\x13\x8a\xb5\x18\x0f\x12\radvanced_user\x12#\n\x12\x41\x43\x43OUNT_TYPE_ADMIN\x10\x03\x1a\x0b\x8a\xb5\x18\x07\x12\x05\x61\x64min2\xda\x02\n\x08\x41\x63\x63ounts\x12\x81\x01\n\rCreateAccount\x12\x1d.luna.v6.CreateAccountRequest\x1a\x1e.luna.v6.CreateAccountResponse\"1\x8a\xb5\x18\x0f\x08\xc9\x01\x12\n/6/account\x92\xb5\x18\x04\x08\x01 \x01\x82\xd3\xe4\x93\x02\x10\"\x0b/6/accounts:\x01*\x12T\n\nGetAccount\x12\x1a.luna.v6.GetAccountRequest\x1a\x10.luna.v6.Account\"\x18\x92\xb5\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/6/account\x12t\n\rUpdateAccount\x12\x1d.luna.v6.UpdateAccountRequest\x1a\x1e.luna.v6.UpdateAccountResponse\"$\x8a\xb5\x18\x03\x08\xcc\x01\x92\xb5\x18\x04\x10\x01 \x01\x82\xd3\xe4\x93\x02\x0f\x32\n/6/account:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luna/v6/accounts.proto\x12\x07luna.v6\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12luna/options.proto\"\xd4\x01\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12*\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountType\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_update_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x01\n\x14\x43reateAccountRequest\x12<\n\x05login\x18\x01 \x01(\tB-\x8a\xb5\x18)\x18\x01\x38\x03@\x80\x01j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}\x12\'\n\x08password\x18\x02 \x01(\tB\x15\x8a\xb5\x18\x11\x18\x01\x38\x03@\x80\x01j\x08.{3,128}\x12\x32\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountTypeB\x06\x8a\xb5\x18\x02\x18\x01\x12\x1c\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01\"8\n\x15\x43reateAccountResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"\x13\n\x11GetAccountRequest\"\x8f\x02\n\x14UpdateAccountRequest\x12?\n\x05login\x18\x01 \x01(\tB+\x8a\xb5\x18\'8\x03@\x80\x01j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}H\x00\x88\x01\x01\x12*\n\x08password\x18\x02 \x01(\tB\x13\x8a\xb5\x18\x0f\x38\x03@\x80\x01j\x08.{3,128}H\x01\x88\x01\x01\x12/\n\x0c\x61\x63\x63ount_type\x18\x03 \x01(\x0e\x32\x14.luna.v6.AccountTypeH\x02\x88\x01\x01\x12!\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x07\x8a\xb5\x18\x03@\x80\x01H\x03\x88\x01\x01\x42\x08\n\x06_loginB\x0b\n\t_passwordB\x0f\n\r_account_typeB\x0e\n\x0c_description\"\x17\n\x15UpdateAccountResponse*\xa8\x01\n\x0b\x41\x63\x63ountType\x12\x1c\n\x18\x41\x43\x43OUNT_TYPE_UNSPECIFIED\x10\x00\x12!\n\x11\x41\x43\x43OUNT_TYPE_USER\x10\x01\x1a\n\x8a\xb5\x18\x06\x12\x04user\x12\x33\n\x1a\x41\x43\x43OUNT_TYPE_ADVANCED_USER\x10\x02\x1a\x13\x8a\xb5\x18\x0f\x12\radvanced_user\x12#\n\x12\x41\x43\x43OUNT_TYPE_ADMIN\x10\x03\x1a\x0b\x8a\xb5\x18\x07\x12\x05\x61\x64min2\xda\x02\n\x08\x41\x63\x63ounts\x12\x81\x01\n\rCreateAccount\x12\x1d.luna.v6.CreateAccountRequest\x1a\x1e.luna.v6.CreateAccountResponse\"1\x8a\xb5\x18\x0f\x08\xc9\x01\x12\n/6/account\x92\xb5\x18\x04\x08\x01 \x01\x82\xd3\xe4\x93\x02\x10\"\x0b/6/accounts:\x01*\x12T\n\nGetAccount\x12\x1a.luna.v6.GetAccountRequest\x1a\x10.luna.v6.Account\"\x18\x92\xb5\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/6/account\x12t\n\rUpdateAccount\x12\x1d.luna.v6.UpdateAccountRequest\x1a\x1e.luna.v6.UpdateAccountResponse\"$\x8a\xb5\x18\x03\x08\xcc\x01\x92\xb5\x18\x04\x10\x01 \x01\x82\xd3\xe4\x93\x02\x0f\x32\n/6/account:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['login']._loaded_options = None
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['login']._serialized_options = b'\212\265\030)\030\0018\003@\200\001j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}'
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['password']._loaded_options = None
-  _globals['_CREATEACCOUNTREQUEST'].fields_by_name['password']._serialized_options = b'\212\265\030\007\030\0018\003@\200\001'
+  _globals['_CREATEACCOUNTREQUEST'].fields_by_name['password']._serialized_options = b'\212\265\030\021\030\0018\003@\200\001j\010.{3,128}'
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['account_type']._loaded_options = None
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['account_type']._serialized_options = b'\212\265\030\002\030\001'
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['description']._loaded_options = None
@@ -51,7 +51,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['login']._loaded_options = None
   _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['login']._serialized_options = b'\212\265\030\'8\003@\200\001j [a-z0-9_\\-\\.]+@[a-z]+\\.[a-z]{2,}'
   _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['password']._loaded_options = None
-  _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['password']._serialized_options = b'\212\265\030\0058\003@\200\001'
+  _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['password']._serialized_options = b'\212\265\030\0178\003@\200\001j\010.{3,128}'
   _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['description']._loaded_options = None
   _globals['_UPDATEACCOUNTREQUEST'].fields_by_name['description']._serialized_options = b'\212\265\030\003@\200\001'
   _globals['_ACCOUNTS'].methods_by_name['CreateAccount']._loaded_options = None
@@ -60,20 +60,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTS'].methods_by_name['GetAccount']._serialized_options = b'\222\265\030\002\020\001\202\323\344\223\002\014\022\n/6/account'
   _globals['_ACCOUNTS'].methods_by_name['UpdateAccount']._loaded_options = None
   _globals['_ACCOUNTS'].methods_by_name['UpdateAccount']._serialized_options = b'\212\265\030\003\010\314\001\222\265\030\004\020\001 \001\202\323\344\223\002\0172\n/6/account:\001*'
-  _globals['_ACCOUNTTYPE']._serialized_start=902
-  _globals['_ACCOUNTTYPE']._serialized_end=1070
+  _globals['_ACCOUNTTYPE']._serialized_start=922
+  _globals['_ACCOUNTTYPE']._serialized_end=1090
   _globals['_ACCOUNT']._serialized_start=119
   _globals['_ACCOUNT']._serialized_end=331
   _globals['_CREATEACCOUNTREQUEST']._serialized_start=334
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=531
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=533
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=589
-  _globals['_GETACCOUNTREQUEST']._serialized_start=591
-  _globals['_GETACCOUNTREQUEST']._serialized_end=610
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=613
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=874
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=876
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=899
-  _globals['_ACCOUNTS']._serialized_start=1073
-  _globals['_ACCOUNTS']._serialized_end=1419
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=541
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=543
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=599
+  _globals['_GETACCOUNTREQUEST']._serialized_start=601
+  _globals['_GETACCOUNTREQUEST']._serialized_end=620
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=623
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=894
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=896
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=919
+  _globals['_ACCOUNTS']._serialized_start=1093
+  _globals['_ACCOUNTS']._serialized_end=1439
 # @@protoc_insertion_point(module_scope)

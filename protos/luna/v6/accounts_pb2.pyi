@@ -103,7 +103,7 @@ class CreateAccountRequest(_message.Message):
     login: _builtins.str
     """Like an address: lower case, digits, '_', '-' and '.' before the @; letters, one dot and letters after it."""
     password: _builtins.str
-    """3 to 128 characters."""
+    """3 to 128 characters on one line."""
     account_type: Global___AccountType.ValueType
     """USER or ADVANCED_USER."""
     description: _builtins.str
@@ -180,7 +180,7 @@ class UpdateAccountRequest(_message.Message):
     login: _builtins.str
     """As in CreateAccountRequest."""
     password: _builtins.str
-    """3 to 128 characters."""
+    """3 to 128 characters on one line."""
     account_type: Global___AccountType.ValueType
     """USER or ADVANCED_USER."""
     description: _builtins.str

@@ -51,7 +51,9 @@ class Calls:
         self.asked: list[tuple[str, Any]] = []
         self._answers = {ASKED.name: first, DIVERTED.name: second}
 
-    async def call(self, method: Method, request: Message, context: object, **more: object) -> Message:
+    async def call(self, method: Method, request: Message, context: object, **more: Any) -> Message:
+        if (fill := more.get("fill")) is not None:
+            fill(request)
         self.asked.append((method.name, request))
         answer = self._answers[method.name]
         assert answer is not None, f"{method.name} is not to be asked"

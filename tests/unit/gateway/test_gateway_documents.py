@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.documents import MAX_DEPTH, read_json, read_msgpack
+from gateway.documents import MAX_CONTAINERS, MAX_DEPTH, read_json, read_msgpack
 from server.errors import NotJson
 
 VALUES = st.recursive(
@@ -50,6 +50,35 @@ def test_a_member_is_read_once_or_refused(pairs: list[tuple[str, object]]) -> No
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(NotJson):
         read_json(text)
+
+
+@pytest.mark.parametrize(("item", "value"), [(b"[]", []), (b"1", 1), (b'""', ""), (b'{"":1}', {"": 1})])
+def test_a_document_of_too_many_values_is_refused_soon(item: bytes, value: object) -> None:
+    text, data = b"[" + (item + b",") * 3_000_000 + item + b"]", msgpack.packb([[value] * 90_000] * 30)
+    began = time.process_time()
+    with pytest.raises(NotJson, match="more than"):
+        read_json(text)
+    with pytest.raises(NotJson, match="more than"):
+        read_msgpack(data)
+    assert time.process_time() - began < 3
+
+
+def test_arrays_and_objects_are_bounded_closer_than_other_values() -> None:
+    for item, value in ((b"[]", []), (b"{}", {})):
+        many = MAX_CONTAINERS - 1
+        packed = [[value] * (many // 2 - 2), [value] * (many // 2 - 2)]
+        assert len(read_json(b"[" + (item + b",") * (many - 1) + item + b"]")) == many  # type: ignore[arg-type]
+        assert read_msgpack(msgpack.packb(packed)) == packed
+        with pytest.raises(NotJson, match="arrays and objects"):
+            read_json(b"[" + (item + b",") * many + item + b"]")
+        with pytest.raises(NotJson, match="arrays and objects"):
+            read_msgpack(msgpack.packb([*packed, [value] * 9]))
+
+
+def test_as_many_ids_as_a_body_has_room_for_are_read() -> None:
+    ids = ["00000000-0000-4000-8000-000000000000"] * 90_000
+    found = read_json(json.dumps([ids] * 9, separators=(",", ":")).encode())
+    assert found == [ids] * 9 == read_msgpack(msgpack.packb([ids] * 9))
 
 
 def test_the_deepest_document_is_read() -> None:

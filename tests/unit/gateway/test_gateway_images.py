@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 
 import pytest
@@ -120,6 +121,23 @@ def test_bad_bodies_are_told_apart(kind: str, body: bytes, code: int) -> None:
     with pytest.raises(LunaError) as caught:
         read(kind, body)
     assert caught.value.code == code, caught.value.detail
+
+
+@pytest.mark.parametrize("wrapped", [base64.encodebytes(DATA), base64.encodebytes(DATA).replace(b"\n", b"\r\n")])
+def test_lines_of_base64_are_one_text(wrapped: bytes) -> None:
+    assert read("image/x-jpeg-base64", wrapped) == [ImageInput(data=DATA)]
+    kind, body = multipart(("image", "a", "image/x-png-base64", wrapped))
+    assert read(kind, body) == [ImageInput(data=DATA, filename="a")]
+
+
+@pytest.mark.parametrize(("entry", "path"), [
+    ({"image": "!"}, "images.0.image"), ({"image": 1}, "images.0.image"), ({"url": 1}, "images.0.url"),
+    ({"sample_id": None}, "images.0.sample_id"), ({"url": "a", "filename": 1}, "images.0.filename"),
+    ({"url": "a", "face_bounding_boxes": [{"x": "1"}]}, "images.0.face_bounding_boxes.0.x"),
+])  # fmt: skip
+def test_errors_name_the_member_by_its_path(entry: dict[str, object], path: str) -> None:
+    with pytest.raises(LunaError, match=re.escape(path)):
+        read("application/json", json.dumps({"images": [entry]}).encode())
 
 
 def test_one_image_is_refused_by_its_type() -> None:

@@ -141,9 +141,21 @@ def test_errors_name_the_member_by_its_path() -> None:
         ([{"url": "a", "detect_time": "now"}], "'0.detect_time'"),
         ({"images": [{"image": TEXT}, {"url": "a", "face_bounding_boxes": [BOX, {}, {"x": "a"}]}]},
          "'images.1.face_bounding_boxes.2.x'"),
+        ([{"image": "!"}], "0.image:"), ([{"data": "!"}], "0.data:"), ([{"url": "a", "filename": 1}], "'0.filename'"),
+        ([{"type": "sdk_descriptor", "data": "!"}], "0.data:"),
+        ([{"type": "raw_descriptor", "data": {"descriptor": TEXT, "version": "a"}}], "'0.data.version'"),
+        ([{"type": "sdk_descriptor", "data": TEXT, "id": 1}], "'0.id'"),
     ):  # fmt: skip
         with pytest.raises(LunaError, match=re.escape(path)):
             sent(value)
+
+
+def test_lines_of_base64_are_one_text() -> None:
+    lines = base64.encodebytes(DATA)
+    assert read("application/x-sdk-descriptor-base64", lines) == [
+        Source(descriptor=DescriptorInput(sdk_descriptor=DATA))
+    ]
+    assert read("image/x-jpeg-base64", lines) == [Source(data=DATA)]
 
 
 def told(name: str, *items: object, kind: str = JSON) -> tuple[str, str, str, bytes]:

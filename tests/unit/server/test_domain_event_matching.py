@@ -31,7 +31,6 @@ from server.domain.matching import (
 from server.domain.narrowing import event_terms
 from server.domain.search import Query
 from server.errors import (
-    BadBody,
     BodyDescriptorNotFound,
     DescriptorNotFound,
     EventExternalIdNotFound,
@@ -176,7 +175,6 @@ async def test_the_newest_event_of_an_external_id_or_a_track_is_the_reference(wo
 
 
 REFERENCES = [
-    (ReferenceKind.EVENT, "x", BadBody, BadBody),
     (ReferenceKind.EVENT, str(UUID(int=999)), EventNotFound, EventNotFound),
     (ReferenceKind.EVENT, str(UUID(int=13)), EventNotFound, EventNotFound),
     (ReferenceKind.EVENT, str(UUID(int=20)), NoReferenceDescriptor, BodyDescriptorNotFound),

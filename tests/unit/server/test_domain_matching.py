@@ -25,7 +25,6 @@ from server.domain.matching import (
 )
 from server.errors import (
     AttributeNotFound,
-    BadBody,
     DescriptorNotFound,
     ExternalIdNotFound,
     FaceHasNoAttributes,
@@ -165,7 +164,6 @@ async def test_attributes_are_ordered_by_similarity_then_id_and_cut(world: World
 @pytest.mark.parametrize(
     ("kind", "named", "error"),
     [
-        (ReferenceKind.FACE, "x", BadBody),
         (ReferenceKind.FACE, str(UUID(int=999)), FaceNotFound),
         (ReferenceKind.FACE, str(UUID(int=3)), FaceNotFound),
         (ReferenceKind.FACE, str(UUID(int=10)), FaceHasNoAttributes),
@@ -173,7 +171,6 @@ async def test_attributes_are_ordered_by_similarity_then_id_and_cut(world: World
         (ReferenceKind.FACE, str(UUID(int=12)), DescriptorNotFound),
         (ReferenceKind.FACE_EXTERNAL_ID, "nobody", ExternalIdNotFound),
         (ReferenceKind.FACE_EXTERNAL_ID, "others", ExternalIdNotFound),
-        (ReferenceKind.ATTRIBUTE, "x", BadBody),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=999)), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=20)), AttributeNotFound),
         (ReferenceKind.ATTRIBUTE, str(UUID(int=21)), NoReferenceDescriptor),

@@ -249,6 +249,8 @@ async def test_a_token_that_reads_everything_is_refused_once_its_account_no_long
     await world.accounts.change(ADVANCED, changes, NOW)
     with pytest.raises(TokenRefused, match="visibility area"):
         await world.registry.principal(wide)
+    with pytest.raises(TokenCorrupted, match="visibility area"):
+        await world.registry.recognise(wide)
     assert (await world.registry.principal(narrow)).reads() == Scope(ADVANCED)
     await world.accounts.change(ADVANCED, AccountChanges(account_type=AccountType.ADVANCED_USER), NOW)
     assert (await world.registry.principal(wide)).reads() == Scope(None)

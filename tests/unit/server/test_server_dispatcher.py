@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import grpc
 import pytest
 from domain_stores import MemoryAccounts, MemoryFailures, MemoryTokens, MemoryTrail
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from luna.v6 import errors_pb2, faces_pb2, platform_pb2
 
@@ -20,7 +21,7 @@ from server.domain.deadline import remaining
 from server.domain.passwords import Passwords
 from server.domain.registry import AccountRegistry
 from server.domain.tokens import TokenRegistry
-from server.errors import BadBody, Busy, DeadlineExceeded, FaceNotFound, Internal, Unauthenticated, catalogue
+from server.errors import BadBody, BadQuery, Busy, DeadlineExceeded, FaceNotFound, Internal, Unauthenticated, catalogue
 from server.rpc.authorization import Authorizer
 from server.rpc.calls import current
 from server.rpc.dispatcher import Context, Dispatcher
@@ -192,6 +193,29 @@ async def test_a_stranger_is_refused_before_the_request_is_looked_at(caller: Cal
         await caller.call(never, face_id="not a uuid", known=False)
     with pytest.raises(BadBody):
         await caller.call(never, face_id="not a uuid")
+
+
+async def test_a_request_is_read_once_it_is_known_who_calls(caller: Caller) -> None:
+    read: list[Message] = []
+
+    def fill(request: Message) -> None:
+        read.append(request)
+        raise BadQuery(field="a", message="b")
+
+    async def call(headers: Mapping[str, str]) -> None:
+        method, request = Method(GET_FACE, never), faces_pb2.GetFaceRequest()
+        context = cast("Context", Remaining())
+        await caller.dispatcher.call(method, request, context, headers=headers, request_id="1", fill=fill)
+
+    async def never(request: object, context: object) -> None:
+        raise AssertionError
+
+    with pytest.raises(Unauthenticated):
+        await call({})
+    assert read == []
+    with pytest.raises(BadQuery):
+        await call(caller.headers)
+    assert read == [faces_pb2.GetFaceRequest()]
 
 
 async def test_a_servicer_sees_its_call(caller: Caller) -> None:
