@@ -329,6 +329,11 @@ class Events(Group):
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
     )
+    stream_bytes: int = Field(
+        1 << 30,
+        ge=8 << 20,
+        description="Bytes of them that are kept in Redis at most, which holds them in memory: the oldest go first.",
+    )
     subscribers: int = Field(
         1000, ge=1, description="Most subscribers of a server process; further ones are refused with 429."
     )
