@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from luna import options_pb2
 
 from gateway import edge_secrets
+from gateway.bounds import bounds
 from gateway.facade import ENVELOPE_BYTES, facade_names, facade_set
 from gateway.grpc_listener import listener, lua_replies
 from gateway.templates import rules
@@ -53,8 +54,17 @@ MOST_CALLS = 1024
 MOST_STREAMS = 16384
 """Streams at a time that Envoy hands on: they are open for hours and cost little."""
 
+MOST_WATCHES = 1024
+"""Streams at a time that everybody may have: health and reflection."""
+
 LATE_SECONDS = 5.0
 """How much longer than a call of a lambda may take its host is waited for, which then says so in its own words."""
+
+UNUSED_TIMEOUT = "300s"
+"""How long a connection is kept on which no request is under way."""
+
+HANDSHAKE_TIMEOUT = "10s"
+"""How long TLS may take to be agreed upon."""
 
 PLACEHOLDER = "REQUEST_ID"
 """What the script puts the id of the request in place of."""
@@ -136,10 +146,13 @@ def render(
         port=settings.rest.port,
         timeout=f"{timeout:.3f}s",
         idle_timeout=f"{timeout + 60:.3f}s",
+        unused_timeout=UNUSED_TIMEOUT,
+        handshake_timeout=HANDSHAKE_TIMEOUT,
         key=settings.rest.key.get_secret_value() if settings.rest.key is not None else "",
         grpc_timeout=f"{int(timeout * 1000)}m",
         replies=_replies(largest),
-        busy=Busy(message="too many calls with images are in progress", retry_after=RETRY_AFTER),
+        busy=Busy(message="too many calls are in progress", retry_after=RETRY_AFTER),
+        bounds=bounds(settings, len(ports)),
         other_reply=Internal(request_id="%REQ(luna-request-id)%").body(),
         script=str(files["response.lua"].resolve()),
         descriptors=str(files["facade.pb"].resolve()),
@@ -151,6 +164,7 @@ def render(
         most_images=images,
         most_calls=MOST_CALLS,
         most_streams=MOST_STREAMS,
+        most_watches=MOST_WATCHES,
         grpc=listener(settings, services, _address(settings.grpc.host), str(files["grpc.lua"].resolve())),
         discovery="STATIC" if _is_address(upstream) else "STRICT_DNS",
         upstream=upstream,

@@ -43,6 +43,9 @@ FRAME_BYTES = 5
 REQUEST_TIMEOUT = "300s"
 """How long a request may take to arrive: 32 MiB at one megabit a second."""
 
+FLUSH_TIMEOUT = "60s"
+"""How long it is waited for a client that takes nothing of a whole answer: until then Envoy keeps it in memory."""
+
 HEALTH, REFLECTION = "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
 
 
@@ -54,13 +57,15 @@ class GrpcListener:
         host: address that is listened on.
         port: port that is listened on.
         images: paths of methods that take images.
-        streams: paths of methods that stream.
+        streams: paths of methods that stream to whom they know.
+        watches: paths of methods that stream to everybody.
         services: full names of the services that are passed on.
         replies: statuses of Envoy's own answers that stand for an error of their own.
         metadata_kb: the most metadata of a call or an answer.
         most_headers: its entries.
         max_request_bytes: the most of a request.
         request_timeout: how long it may take to arrive.
+        flush_timeout: how long it is waited for a client to take more of its answer.
         script: the file of `grpc.lua`.
     """
 
@@ -68,10 +73,12 @@ class GrpcListener:
     port: int
     images: tuple[str, ...]
     streams: tuple[str, ...]
+    watches: tuple[str, ...]
     services: tuple[str, ...]
     replies: tuple[int, ...]
     max_request_bytes: int
     script: str
+    flush_timeout: str
     request_timeout: str = REQUEST_TIMEOUT
     metadata_kb: int = METADATA_KB
     most_headers: int = MOST_HEADERS
@@ -92,11 +99,13 @@ def listener(settings: Settings, services: Iterable[ServiceDescriptor], host: st
         host=host,
         port=settings.grpc.port,
         images=tuple(_path(method) for method in methods if takes_images(method.input_type)),
-        streams=(f"/{HEALTH}/Watch", f"/{REFLECTION}/ServerReflectionInfo", *map(_path, filter(_streams, methods))),
+        streams=tuple(map(_path, filter(_streams, methods))),
+        watches=(f"/{HEALTH}/Watch", f"/{REFLECTION}/ServerReflectionInfo"),
         services=(*(service.full_name for service in services), HEALTH),
         max_request_bytes=settings.grpc.max_message_bytes + FRAME_BYTES,
         replies=tuple(_errors(settings.grpc.max_message_bytes)),
         script=script,
+        flush_timeout=FLUSH_TIMEOUT,
     )
 
 

@@ -282,7 +282,9 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         await index.start()
         stack.push_async_callback(index.close)
 
-        stream = RedisNotices(client, settings.events.stream_length, settings.redis.timeout_seconds)
+        stream = RedisNotices(
+            client, settings.events.stream_length, settings.events.stream_bytes, settings.redis.timeout_seconds
+        )
         stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read_notice)
         await subscriptions.start()

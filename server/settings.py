@@ -96,6 +96,18 @@ class Rest(Group):
     port: int = Field(5000, ge=1, le=65535, description="Port that REST is served on.")
     admin_port: int = Field(0, ge=0, le=65535, description="Envoy's admin port on loopback; 0 takes a free one.")
     timeout_seconds: float = Field(60, gt=0, description="A request that takes longer is answered with 504.")
+    connections: int = Field(
+        0,
+        ge=0,
+        description="Most connections of clients to REST at a time, and as many to gRPC; further ones are closed. 0 is "
+        "16384, or what Envoy may open files for (a quarter of `ulimit -Hn`), which no other number exceeds.",
+    )
+    memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory of Envoy's at which it refuses requests and ends those that go on sending; 0 is that of "
+        "64 of the largest messages and 256 MiB, but half of the machine's at most.",
+    )
     key: SecretStr | None = Field(
         None,
         min_length=16,
@@ -316,6 +328,11 @@ class Events(Group):
     )
     stream_length: int = Field(
         100_000, ge=1000, description="Notifications of events that are kept for subscribers who come back or are slow."
+    )
+    stream_bytes: int = Field(
+        1 << 30,
+        ge=8 << 20,
+        description="Bytes of them that are kept in Redis at most, which holds them in memory: the oldest go first.",
     )
     subscribers: int = Field(
         1000, ge=1, description="Most subscribers of a server process; further ones are refused with 429."

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from concurrent.futures import Executor
+from functools import partial
 from typing import Final, TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -24,19 +26,21 @@ class NotPublic(Exception):
     """The address is not a public one."""
 
 
-async def resolve(host: str, port: int, *, allow_private: bool) -> Address:
+async def resolve(host: str, port: int, *, allow_private: bool, threads: Executor | None = None) -> Address:
     """The address to connect to.
 
     Args:
         host: a name, or an address in any notation that the system takes.
         port: a port.
         allow_private: every address is allowed; otherwise one that is not public refuses the host as a whole.
+        threads: where names are looked up, which nobody can break off; None takes those that everything else has.
 
     Raises:
         NotPublic: an address of the host is not a public one.
         OSError, UnicodeError: there is no such host.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(threads, look_up)
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not allow_private and not all(is_public(address) for address in addresses):
         raise NotPublic("the address is not a public one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
 from typing import Final
 
@@ -16,6 +17,9 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "luna:logins:"
 ADDRESS_FACTOR: Final = 10
 """An address may fail as many times more often than a login: many people sit behind one."""
+
+SITE_BITS: Final = 64
+"""What is the same in all addresses of IPv6 that one customer has, and may change as often as it likes (RFC 6177)."""
 
 
 class RedisFailedLogins:
@@ -79,5 +83,18 @@ class RedisFailedLogins:
 def _keys(login: str, address: str) -> list[str]:
     return [
         PREFIX + kind + hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
-        for kind, value in (("login:", login), ("address:", address))
+        for kind, value in (("login:", login), ("address:", _site(address)))
     ]
+
+
+def _site(address: str) -> str:
+    """What stands for everybody who may have an address; a text that is none stands for itself."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, SITE_BITS), strict=False))

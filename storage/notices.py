@@ -21,21 +21,38 @@ from storage.redis import neutral_errors
 KEY: Final = "luna:notices"
 NOBODY: Final = UUID(int=0)
 
-#: KEYS: the stream. ARGV: most entries, epoch and number of the position that is known, then account, notice, ...
+#: KEYS: the stream. ARGV: most entries, most bytes of notices, epoch and number of the position that is known, then
+#: account, notice, ... The newest entry stays, whatever its size.
 #: Numbers below 2**53 are exact in Lua.
 APPEND: Final = """
+    local function value(entry, name)
+        for place = 1, #entry[2], 2 do
+            if entry[2][place] == name then return entry[2][place + 1] end
+        end
+        return nil
+    end
+    local bytes, most = 0, tonumber(ARGV[2])
     local function add(epoch, number, account, notice)
         local id = string.format('%.0f-%.0f', epoch, number)
-        redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'a', account, 'n', notice)
+        bytes = bytes + #notice
+        local sum = string.format('%.0f', bytes)
+        redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'a', account, 'n', notice, 'b', sum)
+        while true do
+            local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+            local before = tonumber(value(oldest, 'b') or 0) - #value(oldest, 'n')
+            if bytes - before <= most or oldest[1] == id then break end
+            redis.call('XDEL', KEYS[1], oldest[1])
+        end
         return id
     end
-    local known_epoch, known_number = tonumber(ARGV[2]), tonumber(ARGV[3])
+    local known_epoch, known_number = tonumber(ARGV[3]), tonumber(ARGV[4])
     local epoch, number, id = 0, 0, '0-0'
     local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
     if newest then
         id = newest[1]
         local first, second = string.match(id, '(%d+)-(%d+)')
         epoch, number = tonumber(first), tonumber(second)
+        bytes = tonumber(value(newest, 'b') or 0)
     end
     local lost = epoch < known_epoch or (epoch == known_epoch and number < known_number)
     if lost or not newest then
@@ -47,7 +64,7 @@ APPEND: Final = """
             id = add(epoch, number, '', '')
         end
     end
-    for place = 4, #ARGV, 2 do
+    for place = 5, #ARGV, 2 do
         number = number + 1
         id = add(epoch, number, ARGV[place], ARGV[place + 1])
     end
@@ -61,12 +78,14 @@ class RedisNotices:
     Args:
         client: Redis.
         length: entries that are kept; Redis may keep some more.
+        most_bytes: of the notices that are kept.
         timeout_seconds: how long the client waits for an answer.
     """
 
-    def __init__(self, client: Redis, length: int, timeout_seconds: float) -> None:
+    def __init__(self, client: Redis, length: int, most_bytes: int, timeout_seconds: float) -> None:
         self._client = client
         self._length = length
+        self._most_bytes = most_bytes
         self._longest = timeout_seconds / 2
         self._append = client.register_script(APPEND)
         self._waiting: asyncio.Future[Redis] | None = None
@@ -120,9 +139,10 @@ class RedisNotices:
 
     async def append(self, notices: Sequence[tuple[UUID, bytes]], known: Position) -> Position:
         """Add notices. See `NoticeStream.append`."""
+        limits = self._length, self._most_bytes
         flat = [part for account_id, notice in notices for part in (account_id.bytes, notice)]
         with neutral_errors():
-            made = await apart(self._append(keys=[KEY], args=[self._length, known.epoch, known.number, *flat]))
+            made = await apart(self._append(keys=[KEY], args=[*limits, known.epoch, known.number, *flat]))
         return _position(made)
 
 

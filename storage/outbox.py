@@ -21,7 +21,9 @@ from server.errors import LunaError
 from storage.database import Database
 
 BATCH: Final = 200
-"""Rows that are moved in one transaction."""
+"""Most rows that are moved in one transaction."""
+BATCH_BYTES: Final = 16 << 20
+"""Most bytes of them, but for one row: Redis takes no command of any size, and answers late what is large."""
 LOOK_SECONDS: Final = 1.0
 """How often it is looked without being woken: for rows of processes that have no relay, or have died."""
 RETRY_SECONDS: Final = 0.5
@@ -33,9 +35,17 @@ TURN: Final = text("""
     SELECT set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtext('luna: move the outbox'))
 """)
 TAKE: Final = text("""
-    DELETE FROM event_outbox
-    WHERE position IN (SELECT position FROM event_outbox ORDER BY position LIMIT :batch)
-    RETURNING position, account_id, notice
+    WITH first AS (
+        SELECT position, octet_length(notice) AS size FROM event_outbox ORDER BY position LIMIT :batch
+    ), summed AS (
+        SELECT position, sum(size) OVER (ORDER BY position) AS bytes, row_number() OVER (ORDER BY position) AS row
+        FROM first
+    ), taken AS (
+        DELETE FROM event_outbox
+        WHERE position IN (SELECT position FROM summed WHERE bytes <= :bytes OR row = 1)
+        RETURNING position, account_id, notice
+    )
+    SELECT position, account_id, notice, (SELECT count(*) FROM first) AS seen FROM taken
 """)
 WAITING: Final = text("SELECT EXISTS (SELECT FROM event_outbox)")
 
@@ -79,26 +89,26 @@ class OutboxRelay:
         """This process has committed rows."""
         self._woken.set()
 
-    async def move(self) -> int:
-        """Move some rows, all that there are if they are few. Returns how many.
+    async def move(self) -> bool:
+        """Move some rows, all that there are if they are few. True where there may be more.
 
         Raises:
             LunaError: PostgreSQL or Redis cannot be reached; nothing is lost.
         """
         async with self._database.transaction(traced=False) as connection:
             await connection.execute(TURN)
-            rows = sorted((await connection.execute(TAKE, {"batch": BATCH})).all())
+            rows = sorted((await connection.execute(TAKE, {"batch": BATCH, "bytes": BATCH_BYTES})).all())
             if rows:
-                notices = [(account_id, bytes(notice)) for _, account_id, notice in rows]
+                notices = [(account_id, bytes(notice)) for _, account_id, notice, _ in rows]
                 self._appended = await self._stream.append(notices, max(self._appended, self._known()))
-        return len(rows)
+        return len(rows) == BATCH or any(seen > len(rows) for *_, seen in rows[:1])
 
     async def _run(self) -> None:
         told = False
         while not self._closing:
             self._woken.clear()
             try:
-                while await self.move() == BATCH:
+                while await self.move():
                     pass
                 told = False
                 await self._woken.wait()

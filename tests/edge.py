@@ -182,6 +182,7 @@ class Edge:
     config: Path
     source: str | None = None
     tls: ssl.SSLContext | None = None
+    pid: int = 0
 
     async def ask(
         self,
@@ -273,10 +274,18 @@ async def envoy(
     proxied: str = "",
     lambdas: Lambdas | None = None,
     tls: Tls | None = None,
+    connections: int = 0,
+    memory_bytes: int = 0,
 ) -> AsyncIterator[Edge]:
     """A running Envoy in front of servers on some ports, and of the process that `proxied` is the address of."""
     port, grpc_port = free_ports(2)
-    rest = Rest(port=port, timeout_seconds=timeout_seconds, key=None if key is None else SecretStr(key))
+    rest = Rest(
+        port=port,
+        timeout_seconds=timeout_seconds,
+        key=None if key is None else SecretStr(key),
+        connections=connections,
+        memory_bytes=memory_bytes,
+    )
     grpc_group = Grpc(port=grpc_port, max_message_bytes=LARGEST)
     settings = Settings(rest=rest, grpc=grpc_group, lambdas=lambdas or Lambdas(), tls=tls or Tls())
     with tempfile.TemporaryDirectory() as folder:
@@ -286,7 +295,7 @@ async def envoy(
             process = subprocess.Popen(files.argv(ENVOY), stdout=log, stderr=log)  # noqa: ASYNC220
         try:
             await _answers(port, process, Path(folder) / "log")
-            yield Edge(port, grpc_port, files.config)
+            yield Edge(port, grpc_port, files.config, pid=process.pid)
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait, 20)

@@ -107,7 +107,7 @@ async def follower(
 ) -> AsyncIterator[Follower]:
     """A running process."""
     async with AsyncExitStack() as stack:
-        stream = RedisNotices(client, length, settings.Redis().timeout_seconds)
+        stream = RedisNotices(client, length, 1 << 30, settings.Redis().timeout_seconds)
         stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read_notice)
         await subscriptions.start()

@@ -207,26 +207,43 @@ async def test_a_name_that_changes_between_judgement_and_use_gains_nothing(
 ) -> None:
     answers = iter(["127.0.0.1", "127.0.0.2"])
 
-    async def changing(name: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    def changing(name: str, port: int, **_: object) -> list[tuple[object, ...]]:
         assert name == "changing.example"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
     allowed = ipaddress.ip_address("127.0.0.1")
     monkeypatch.setattr(hosts, "is_public", lambda address: address == allowed)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", changing)
+    monkeypatch.setattr(socket, "getaddrinfo", changing)
     assert await careful.fetch(f"http://changing.example:{host.port}/image") == IMAGE
     assert f"\r\nhost: changing.example:{host.port}\r\n".encode() in host.asked[0].lower()
     assert "public" in await refused(careful, f"http://changing.example:{host.port}/image")
     assert len(host.asked) == 1
 
 
+async def test_names_that_nobody_answers_for_keep_nothing_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(name: str, _port: int, **_: object) -> list[tuple[object, ...]]:
+        time.sleep(2)
+        raise socket.gaierror(name)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    fetcher = HttpFetcher(Fetch(timeout_seconds=0.5))
+    try:
+        asks = [asyncio.create_task(refused(fetcher, f"http://{one}.example/")) for one in range(64)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(1):
+            await asyncio.to_thread(int)  # what writes files, reads handlers and makes pages
+        assert set(await asyncio.gather(*asks)) == {"no answer in 0.5 seconds"}
+    finally:
+        await fetcher.close()
+
+
 async def test_a_name_with_one_private_address_among_public_ones_is_refused(
     careful: HttpFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def several(name: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    def several(name: str, port: int, **_: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in ("8.8.8.8", "192.168.0.1")]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", several)
+    monkeypatch.setattr(socket, "getaddrinfo", several)
     assert "public" in await refused(careful, "http://several.example/")
 
 

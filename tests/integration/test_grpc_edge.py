@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from luna.v6 import faces_pb2, images_pb2, lists_pb2, samples_pb2
 
-from gateway.edge import MOST_CALLS, MOST_STREAMS
+from gateway.edge import MOST_CALLS, MOST_STREAMS, MOST_WATCHES
 from server.errors import Busy, LunaError, Unavailable
 from server.rpc.calls import Context, current
 from server.rpc.status import message_of
@@ -405,7 +405,7 @@ async def test_calls_with_images_and_streams_have_clusters_of_their_own(running:
     most = {
         cluster["name"]: cluster["circuit_breakers"]["thresholds"][0]["max_requests"] for cluster in config["clusters"]
     }
-    assert most == {"servers": MOST_CALLS, "images": 100, "streams": MOST_STREAMS}
+    assert most == {"servers": MOST_CALLS, "images": 100, "streams": MOST_STREAMS, "watches": MOST_WATCHES}
     (manager,) = (
         one["filter_chains"][0]["filters"][0]["typed_config"] for one in config["listeners"] if one["name"] == "grpc"
     )
@@ -424,9 +424,10 @@ async def test_calls_with_images_and_streams_have_clusters_of_their_own(running:
         assert cluster(path) == "servers"
     assert cluster("/grpc.health.v1.Health/Check") == "servers"
     for path in ("/grpc.health.v1.Health/Watch", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
-        assert cluster(path) == "streams"
+        assert cluster(path) == "watches"  # everybody may have them: they take no subscriber's place
+    assert cluster("/luna.v6.Subscriptions/Subscribe") == "streams"
     for path in ("/luna.facade.Samples/DetectFaces", "/luna.engine.v1.Engine/Detect", "/lunaXv6.Faces/GetFace", "/"):
         assert cluster(path) == "nobody"
-    streams = [route["route"] for route in routes if route.get("route", {}).get("cluster") == "streams"]
+    streams = [route["route"] for route in routes if route.get("route", {}).get("cluster") in {"streams", "watches"}]
     assert {one["timeout"] for one in streams} == {"0s"}
     assert manager["stream_idle_timeout"] == "0s"

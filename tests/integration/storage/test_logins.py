@@ -82,6 +82,17 @@ async def test_only_hashes_are_kept_and_each_ends_by_itself(logins: RedisFailedL
     assert all([0 < await redis_client.ttl(key) <= 60 for key in keys])
 
 
+async def test_all_addresses_of_one_network_of_ipv6_are_one(logins: RedisFailedLogins) -> None:
+    for number in range(MOST * ADDRESS_FACTOR):
+        await logins.begin(f"login {number}", f"2001:db8:1:2::{number:x}")
+    assert 1 <= await waits(logins, login="another", address="2001:0db8:1:2:ffff::1") <= 60
+    await logins.begin("another", "2001:db8:1:3::1")
+    for number in range(MOST * ADDRESS_FACTOR):
+        await logins.begin(f"login {number} of 4", "::ffff:203.0.113.8" if number % 2 else "203.0.113.8")
+    assert 1 <= await waits(logins, login="another", address="203.0.113.8") <= 60
+    await logins.begin("another", "::ffff:203.0.113.9")
+
+
 async def test_a_login_is_not_taken_for_an_address_of_the_same_text(logins: RedisFailedLogins) -> None:
     await fail(logins, MOST, login=ADDRESS, address=LOGIN)
     await logins.begin(LOGIN, ADDRESS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from storage.outbox import OutboxRelay
 from storage.redis import connect
 from storage.schema import event_outbox
 from tests.folders import server_folder
-from tests.integration.storage.made import OURS
+from tests.integration.storage.made import OURS, THEIRS
 from tests.servers import PostgresServer
 
 EVERYTHING = Interest(Scope(None))
@@ -46,11 +46,11 @@ async def commit(database: Database, *numbers: int) -> None:
 
 @asynccontextmanager
 async def following(
-    database: Database, client: Redis, length: int = 10_000
+    database: Database, client: Redis, length: int = 10_000, most_bytes: int = 1 << 30
 ) -> AsyncIterator[tuple[Subscriptions[int], OutboxRelay, RedisNotices]]:
     """The parts of one process."""
     async with AsyncExitStack() as stack:
-        stream = RedisNotices(client, length, 5)
+        stream = RedisNotices(client, length, most_bytes, 5)
         stack.push_async_callback(stream.close)
         subscriptions = Subscriptions(stream, read)
         await subscriptions.start()
@@ -146,7 +146,7 @@ async def test_positions_are_numbered_without_a_hole(database: Database, redis_c
 
 
 async def test_what_is_appended_behind_a_loss_is_in_a_new_epoch(database: Database, redis_client: Redis) -> None:
-    stream = RedisNotices(redis_client, 1000, 5)
+    stream = RedisNotices(redis_client, 1000, 1 << 30, 5)
     last = await stream.append([(OURS, str(number).encode()) for number in range(5)], BEGINNING)
     await redis_client.execute_command("XDEL", "luna:notices", str(last))
     after = await stream.append([(OURS, b"9")], last)
@@ -255,3 +255,53 @@ async def test_an_account_is_judged_before_a_notice_is_read(database: Database, 
             async for _, one in subscriptions.follow(BEGINNING, Interest(Scope(OURS))):
                 assert one == 1
                 return
+
+
+async def test_the_stream_keeps_no_more_bytes_than_it_may_and_tells_of_what_is_gone(
+    database: Database, redis_client: Redis
+) -> None:
+    old = RedisNotices(redis_client, 10_000, 1 << 30, 5)
+    stream = RedisNotices(redis_client, 10_000, 10 << 20, 5)
+    first = await old.append([(OURS, bytes(1 << 20))] * 20, BEGINNING)
+    assert await redis_client.xlen("luna:notices") == 20
+    last = first
+    for _ in range(7):
+        last = await stream.append([(OURS, bytes(2 << 20)), (OURS, b"")], last)
+    kept = await stream.after(BEGINNING, 1000)
+    assert 8 << 20 <= sum(len(entry.notice) for entry in kept) <= 10 << 20
+    assert kept[-1].position == last
+    assert [entry.position.number for entry in kept] == list(range(kept[0].position.number, last.number + 1))
+    last = await stream.append([(OURS, bytes(11 << 20))], last)
+    assert [entry.position for entry in await stream.after(BEGINNING, 1000)] == [last], "the newest one stays"
+    async with (
+        following(database, redis_client, most_bytes=10 << 20) as (subscriptions, _, _),
+        aclosing(subscriptions.follow(first, Interest(Scope(THEIRS)))) as followed,
+    ):
+        assert await anext(followed) == (last.previous, Gap(first, last.previous))
+
+
+async def test_a_stream_that_an_older_release_began_is_bounded_too(redis_client: Redis) -> None:
+    for number in range(1, 11):
+        await redis_client.xadd("luna:notices", {"a": OURS.bytes, "n": bytes(1 << 20)}, id=f"7-{number}")
+    stream = RedisNotices(redis_client, 10_000, 8 << 20, 5)
+    last = Position(7, 10)
+    for _ in range(20):
+        last = await stream.append([(OURS, bytes(1 << 20))], last)
+    assert [entry.position.number for entry in await stream.after(BEGINNING, 100)] == list(range(23, 31))
+
+
+async def test_large_notices_are_moved_a_few_at_a_time_and_one_of_any_size_at_all(
+    database: Database, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.outbox.BATCH_BYTES", 4 << 20)
+    sizes = [1 << 20, 2 << 20, 2 << 20, 9 << 20, 3 << 20, 10, 20]
+    async with database.transaction(traced=False) as connection:
+        rows = [{"account_id": OURS, "notice": bytes(size)} for size in sizes]
+        await connection.execute(insert(event_outbox), rows)
+    stream = RedisNotices(redis_client, 1000, 1 << 30, 5)
+    relay = OutboxRelay(database, stream, lambda: BEGINNING)
+    counts = []
+    while await relay.move():
+        counts.append(await redis_client.xlen("luna:notices"))
+    assert counts == [2, 3, 4], "and the rest with the last move"
+    assert [len(entry.notice) for entry in await stream.after(BEGINNING, 100)] == sizes
