@@ -51,7 +51,7 @@ class DefaultEngine:
         self._installed = installed
         self._settings = settings
         self._observer = observer
-        at_once = settings.at_once(_cores())
+        at_once = settings.at_once(cores())
         self._limiter = Limiter(at_once, settings.waiting(at_once))
         self._crew = _threads(installed, settings, runtime, observer) if crew is None else crew
         self._served: Served | None = None
@@ -205,6 +205,6 @@ def _threads(
     return ThreadCrew(installed, settings, runtime, observer)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

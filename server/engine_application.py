@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from luna.engine.v1 import engine_pb2_grpc
 
-from engines.crew.processes import ProcessCrew
-from engines.engine import DefaultEngine
+from engines.crew.processes import OF_SERVERS, Manners, ProcessCrew
+from engines.engine import DefaultEngine, cores
 from engines.packs.pack import Pack, load
 from engines.turn import EngineObserver
 from engines.vision.raw_descriptors import aggregate
@@ -27,6 +27,9 @@ from server.settings import LOOPBACK, Engine, Settings
 
 log = logging.getLogger(__name__)
 
+_SHARE = 4
+"""An engine behind others does the so-manieth part of what one of theirs does."""
+
 _AROUND = 1 << 20
 """Bytes around the image in a message between server and engine."""
 
@@ -36,15 +39,22 @@ class SecretMissing(Exception):
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, metrics: Metrics) -> AsyncIterator[DefaultEngine | RemoteEngine]:
+async def engine_of(
+    settings: Settings, metrics: Metrics, manners: Manners = OF_SERVERS
+) -> AsyncIterator[DefaultEngine | RemoteEngine]:
     """The engine that the settings choose, started: a shared one where they have its address.
+
+    Args:
+        settings: all settings of the process.
+        metrics: are told of what it does.
+        manners: of the processes of one that is not shared.
 
     Raises:
         PackMissing, PackDamaged: a model pack cannot be used.
         EngineUnreachable: the shared engine does not answer.
     """
     if not settings.engine.address:
-        async with own_engine(settings, metrics) as own:
+        async with own_engine(settings, metrics, manners) as own:
             yield own
         return
     remote = RemoteEngine(
@@ -62,7 +72,9 @@ async def engine_of(settings: Settings, metrics: Metrics) -> AsyncIterator[Defau
 
 
 @asynccontextmanager
-async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[DefaultEngine]:
+async def own_engine(
+    settings: Settings, metrics: Metrics, manners: Manners = OF_SERVERS
+) -> AsyncIterator[DefaultEngine]:
     """An engine of this process, started: its work is done in threads, or in processes of its own.
 
     Raises:
@@ -70,7 +82,7 @@ async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Defa
     """
     names = dict.fromkeys(settings.engine.packs)
     packs = [await asyncio.to_thread(load, settings.models_folder, name) for name in names]
-    engine = configured(packs, settings.engine, metrics)
+    engine = configured(packs, settings.engine, metrics, manners)
     try:
         await engine.start()
         metrics.watch_queue(lambda: engine.waiting)
@@ -79,15 +91,20 @@ async def own_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Defa
         await engine.close()
 
 
-def configured(packs: Sequence[Pack], settings: Engine, observer: EngineObserver | None = None) -> DefaultEngine:
+def configured(
+    packs: Sequence[Pack], settings: Engine, observer: EngineObserver | None = None, manners: Manners = OF_SERVERS
+) -> DefaultEngine:
     """An engine that is not started yet. Its work is done in threads or in processes, as the settings say."""
     apart = settings.processes and settings.device == "cpu"
-    crew = ProcessCrew(packs, settings, observer) if apart else None
+    crew = ProcessCrew(packs, settings, observer, manners=manners) if apart else None
     return DefaultEngine(packs, settings, observer=observer, crew=crew)
 
 
 class EngineOnDemand:
     """One engine for all that a process does now and then, started when it is first needed.
+
+    It does what nobody waits for beside engines that people wait for: it takes but a part of the cores, its processes
+    stand behind theirs, and they end when there is nothing to do.
 
     Args:
         settings: all settings of the process.
@@ -95,7 +112,8 @@ class EngineOnDemand:
     """
 
     def __init__(self, settings: Settings, closing: AsyncExitStack) -> None:
-        self._settings = settings
+        self._settings = behind_others(settings)
+        self._manners = Manners(settings.tasks.engine_nice, settings.tasks.engine_idle_seconds)
         self._closing = closing
         self._turn = asyncio.Lock()
         self._engine: DefaultEngine | RemoteEngine | None = None
@@ -109,9 +127,16 @@ class EngineOnDemand:
         async with self._turn:
             if self._engine is None:
                 async with AsyncExitStack() as stack:
-                    self._engine = await stack.enter_async_context(engine_of(self._settings, Metrics()))
+                    engine = engine_of(self._settings, Metrics(), self._manners)
+                    self._engine = await stack.enter_async_context(engine)
                     self._closing.push_async_callback(stack.pop_all().aclose)
             return self._engine
+
+
+def behind_others(settings: Settings) -> Settings:
+    """The settings of an engine that works beside those of servers."""
+    workers = settings.tasks.engine_workers or max(1, settings.engine.at_once(cores()) // _SHARE)
+    return settings.model_copy(update={"engine": settings.engine.model_copy(update={"workers": workers})})
 
 
 class EngineApplication:

@@ -383,6 +383,18 @@ class Tasks(Group):
     )
     images_per_part: int = Field(50, ge=1, le=1000, description="Images in a part of an estimator's task.")
     images_at_once: int = Field(4, ge=1, le=64, description="Images of such a part that are worked on at once.")
+    engine_workers: int = Field(
+        0,
+        ge=0,
+        description="Images that a worker process works on at the same time; 0 is a quarter of what "
+        "LUNA_ENGINE__WORKERS says, one at least. A shared engine has a number of its own.",
+    )
+    engine_nice: int = Field(
+        10, ge=0, le=14, description="How much nicer the processes for these images are than those of servers."
+    )
+    engine_idle_seconds: float = Field(
+        300, gt=0, description="Such a process that has had nothing to do for so long ends; the next image begins it."
+    )
     max_files: int = Field(200_000, ge=1, description="Most files that a source of images may have.")
     source_timeout_seconds: float = Field(
         30, gt=0, description="Longest wait for an answer of an FTP, Samba or S3 server, and for one file of it."

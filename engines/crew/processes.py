@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,39 @@ PATIENCE: Final = 300.0
 """Seconds after which a process that has not answered hangs. The longest piece of work takes a few."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How processes behave towards those of others, and towards their memory.
+
+    Attributes:
+        nice: how much nicer they are than those of other engines.
+        idle_seconds: one that has had nothing to do for so long ends; None lets them stay.
+    """
+
+    nice: int = 0
+    idle_seconds: float | None = None
+
+
+OF_SERVERS: Final = Manners()
+"""They are always there, and as nice as each other."""
+
+_LOOKS = 4
+"""Looks for idle processes within the time after which one is."""
+
+
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A place for one process: `worker` is None where it could not be started, and not `ready` while it loads."""
+    """A place for one process.
+
+    Attributes:
+        worker: None where it could not be started, or has ended for want of work.
+        ready: whether it has loaded its networks.
+        used: when it last had something to do, in monotonic seconds.
+    """
 
     worker: Worker | None = None
     ready: bool = False
+    used: float = 0.0
 
 
 class ProcessCrew:
@@ -46,6 +74,7 @@ class ProcessCrew:
         settings: limits and switches.
         observer: is told of every run of a network.
         patience: seconds that one piece of work, or the start, may take.
+        manners: of the processes.
     """
 
     def __init__(
@@ -55,15 +84,20 @@ class ProcessCrew:
         observer: Observer | None = None,
         *,
         patience: float = PATIENCE,
+        manners: Manners = OF_SERVERS,
     ) -> None:
         known = settings.model_copy(update={"secret": None})
-        self._beginning = Beginning(installed, known, observed=observer is not None)
+        self._beginning = Beginning(installed, known, observed=observer is not None, nice=manners.nice)
+        self._idle_seconds = manners.idle_seconds
         self._observer = observer
         self._patience = patience
         self._free: deque[_Place] = deque()
+        self._order = threading.Lock()
         self._lock = threading.Lock()
         self._workers: set[Worker] = set()
         self._closed = False
+        self._resting: threading.Thread | None = None
+        self._closing = threading.Event()
 
     @property
     def pids(self) -> set[int]:
@@ -82,25 +116,33 @@ class ProcessCrew:
         except BaseException:
             self.close()
             raise
-        self._free.extend(_Place(worker, ready=True) for worker in begun)
+        now = time.monotonic()
+        self._free.extend(_Place(worker, ready=True, used=now) for worker in begun)
+        if self._idle_seconds is not None:
+            self._resting = threading.Thread(target=self._rest, args=(self._idle_seconds,), name="idle", daemon=True)
+            self._resting.start()
         return served[0]  # type: ignore[return-value]
 
     def work(self, method: Callable[Concatenate[Work, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Crew.work`."""
         piece = packed((method.__name__, args, kwargs))
         # the one that was busy last has most in the caches; as many places as threads, so there is always one
-        place = self._free.pop()
+        with self._order:
+            place = self._free.pop()
         try:
             answer = self._asked(place, piece)
         except BaseException:
             # behind those that are ready
-            self._free.appendleft(place)
+            self._give_back(place, self._free.appendleft)
             raise
-        self._free.append(place)
+        self._give_back(place, self._free.append)
         return self._told(answer)  # type: ignore[return-value]
 
     def close(self) -> None:
         """See `Crew.close`. Processes that still work are ended."""
+        self._closing.set()
+        if self._resting is not None:
+            self._resting.join()
         with self._lock:
             self._closed = True
             workers, self._workers = self._workers, set()
@@ -108,6 +150,26 @@ class ProcessCrew:
             worker.hang_up()
         for worker in workers:
             worker.end()
+
+    def _give_back(self, place: _Place, add: Callable[[_Place], None]) -> None:
+        place.used = time.monotonic()
+        with self._order:
+            add(place)
+
+    def _rest(self, idle_seconds: float) -> None:
+        """End processes that have had nothing to do for so long, until the crew is closed."""
+        while not self._closing.wait(idle_seconds / _LOOKS):
+            before = time.monotonic() - idle_seconds
+            ended: list[Worker] = []
+            with self._order:
+                for place in self._free:
+                    if place.worker is not None and place.used <= before:
+                        ended.append(place.worker)
+                        place.worker, place.ready = None, False
+            for worker in ended:
+                worker.end()
+                with self._lock:
+                    self._workers.discard(worker)
 
     def _asked(self, place: _Place, piece: bytes) -> Answer:
         worker = self._manned(place)

@@ -48,11 +48,13 @@ class Beginning:
         installed: prepared packs.
         settings: of the engine, without its secret.
         observed: somebody wants to know of the runs of networks.
+        nice: how much nicer it is than processes of others' engines.
     """
 
     installed: Sequence[Pack]
     settings: Engine
     observed: bool
+    nice: int = 0
 
 
 class Worker:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import fcntl
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -56,10 +58,6 @@ def main(descriptor: int) -> None:
 def _enter(request: dict[str, Any]) -> None:
     """Return in the sandbox, in a child of its first process."""
     outside = request["outside"]
-    # whoever asked may have died before the signal was set
-    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != outside["parent"]:
-        sys.exit(NOT_STARTED)
     kinds = _NEW_MOUNTS | _NEW_IPC | _NEW_HOST | _NEW_PROCESSES | _NEW_CGROUP
     _checked(libc.unshare(kinds | (0 if outside["network"] else _NEW_NETWORK)), "unshare")
     first = os.fork()
@@ -67,21 +65,20 @@ def _enter(request: dict[str, Any]) -> None:
         os.write(outside["report"], json.dumps({"child-pid": first}).encode() + b"\n")
         os.closerange(LISTENER, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         sys.exit(_status(os.waitpid(first, 0)[1]))
-    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
     socket.sethostname("lambda")
     if not outside["network"]:
         _loopback_up()
     _build(outside)
     program = os.fork()
     if program:
-        _reap(program)
+        _reap(program, request["tether"])
 
 
-def _reap(program: int) -> None:
+def _reap(program: int, tether: int) -> None:
     """Live as the sandbox's first process until the program has ended; the kernel then ends every other one."""
     _bound()
     libc.capset(*_no_capabilities())
-    os.closerange(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _close_from(0, tether)
     while True:
         pid, status = os.wait()
         if pid == program:
@@ -141,10 +138,11 @@ def _drop(request: dict[str, Any]) -> None:
     """Give up rights, and take on limits. Everything else is left open to no child."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    # it may have the number that the listener is to have
+    tether = fcntl.fcntl(request["tether"], fcntl.F_DUPFD_CLOEXEC, LISTENER + 1)
     if request["listener"] is not None and request["listener"] != LISTENER:
         os.dup2(request["listener"], LISTENER)
-    keep = LISTENER if request["listener"] is None else LISTENER + 1
-    os.closerange(keep, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _close_from(LISTENER if request["listener"] is None else LISTENER + 1, tether)
     if request["listener"] is not None:
         os.set_inheritable(LISTENER, True)
     _yield_to_others()
@@ -159,10 +157,43 @@ def _drop(request: dict[str, Any]) -> None:
         os.setresgid(*[request["uid"]] * 3)
         os.setresuid(*[request["uid"]] * 3)
     libc.capset(*_no_capabilities())
+    _tie(tether, alone=request["alone"])
     _prctl(_NO_NEW_PRIVILEGES, 1)
     if request["filter"]:
         _filter(base64.b64decode(request["filter"]))
     os.chdir(request["cwd"])
+
+
+def _tie(tether: int, *, alone: bool) -> None:
+    """End this process with the service that has asked for it, whatever of what is between them has ended before.
+
+    The kernel sends the signal when the service's end of the tether is closed, as long as this end is open, and the
+    sandbox's first process has it open, too. Death signals do not do here: one that is set after the parent has died is
+    never sent, and a process that dies of one may be the one that its child waits for.
+
+    Args:
+        tether: one of a pair of sockets. Not a pipe: whoever sees an end of one in /proc may open the other one.
+        alone: there is no first process, so the signal is that of the parent's death; the parent is the service.
+    """
+    if alone:
+        _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    else:
+        # as the user that this process stays: the kernel compares them when it sends the signal
+        fcntl.fcntl(tether, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(tether, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(tether, fcntl.F_SETFL, fcntl.fcntl(tether, fcntl.F_GETFL) | os.O_ASYNC)
+    # it may have been closed before anybody was to be told
+    closed = select.poll()
+    closed.register(tether, 0)
+    if closed.poll(0):
+        sys.exit(NOT_STARTED)
+    os.close(tether)
+
+
+def _close_from(first: int, kept: int) -> None:
+    """Close every descriptor from a number on, but for one."""
+    os.closerange(first, kept)
+    os.closerange(max(first, kept + 1), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _yield_to_others() -> None:
@@ -202,7 +233,6 @@ def _filter(program: bytes) -> None:
 
 def _loopback_up() -> None:
     """A network of its own has a loopback that is down; programs that use it among themselves may."""
-    import fcntl
     import struct
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:

@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from signal import Signals
 
 from server.lambdas.local.cgroups import Cgroup
-from server.lambdas.local.sandbox import Command, Order, Way, command
+from server.lambdas.local.sandbox import Order, Way, command
 
 REPORT_SECONDS = 10.0
 """A sandbox is made in a fraction of a second."""
@@ -28,16 +29,19 @@ class CannotStart(Exception):
 class Process:
     """A program of an order. Nothing that it has started is left once `ended` has returned.
 
+    It ends with this process, however that ends: the other end of its tether is then closed (`enter.py`).
+
     Attributes:
         first: number of the sandbox's first process, whose end is the end of all.
         code: exit status; of a program that a signal has ended, 128 and its number; None while it runs.
     """
 
-    def __init__(self, way: Way, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, way: Way, process: subprocess.Popen[bytes], tether: socket.socket) -> None:
         self.first = process.pid
         self.code: int | None = None
         self._way = way
         self._process = process
+        self._tether = tether
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._handle = os.pidfd_open(process.pid)
@@ -50,8 +54,8 @@ class Process:
     ) -> Process:
         """Start a program that writes to a descriptor, and wait until its sandbox is there.
 
-        Must be called in the thread of the running loop, which has to live as long: the kernel ends the program with
-        that thread.
+        Must be called in the thread of the running loop, which has to live as long: where nothing keeps the program
+        apart the kernel ends it with that thread.
 
         Args:
             way: how it is kept apart.
@@ -67,7 +71,7 @@ class Process:
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             try:
-                process = cls(way, _started(command(way, order, writing), order, outputs, writing))
+                process = cls(way, *_started(way, order, outputs, (reading, writing)))
             except OSError as error:
                 raise CannotStart(str(error)) from error
             finally:
@@ -108,7 +112,14 @@ class Process:
                 os.kill(pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the program and all that it has started, at once."""
+        """End the program and all that it has started, at once.
+
+        A sandbox whose first process is not known yet is made, and ends before its program begins: its making is not
+        broken off, since that could leave a first process which waits for it.
+        """
+        self._tether.close()
+        if self._first_handle is None and self._way is not Way.NONE:
+            return
         if self._first_handle is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first_handle, signal.SIGKILL)
@@ -164,6 +175,7 @@ class Process:
             self._end_first()
 
     def _reap(self) -> None:
+        self._tether.close()
         self._loop.remove_reader(self._handle)
         os.close(self._handle)
         if self._way is Way.NONE:
@@ -216,26 +228,41 @@ def _kill_below(pid: int) -> None:
             os.kill(one, signal.SIGKILL)
 
 
-def _started(wanted: Command, order: Order, outputs: tuple[int, int], report: int) -> subprocess.Popen[bytes]:
+def _started(
+    way: Way, order: Order, outputs: tuple[int, int], report: tuple[int, int]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The process of an order, and this process's end of its tether.
+
+    It has both ends of the pipe `report`, so that what it tells never fails: it would end in the middle of its work.
+    """
+    own, tether = socket.socketpair()
     request = os.memfd_create("request")
     try:
-        os.write(request, json.dumps(wanted.request).encode())
-        os.lseek(request, 0, os.SEEK_SET)
-        argv = wanted.with_descriptors(request, report)
-        inherited = (request, report) if order.listener is None else (request, report, order.listener)
-        return subprocess.Popen(  # noqa: S603
-            argv,
-            executable=shutil.which(argv[0]),
-            stdin=subprocess.DEVNULL,
-            stdout=outputs[0],
-            stderr=outputs[1],
-            cwd="/",
-            env={},
-            pass_fds=inherited,
-            start_new_session=True,
-        )
+        with tether, tether.dup() as kept:
+            wanted = command(way, order, report[1], tether.fileno())
+            os.write(request, json.dumps(wanted.request).encode())
+            os.lseek(request, 0, os.SEEK_SET)
+            argv = wanted.with_descriptors(request, report[1], kept.fileno())
+            inherited = [request, *report, tether.fileno(), kept.fileno()]
+            if order.listener is not None:
+                inherited.append(order.listener)
+            process = subprocess.Popen(  # noqa: S603
+                argv,
+                executable=shutil.which(argv[0]),
+                stdin=subprocess.DEVNULL,
+                stdout=outputs[0],
+                stderr=outputs[1],
+                cwd="/",
+                env={},
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+    except BaseException:
+        own.close()
+        raise
     finally:
         os.close(request)
+    return process, own
 
 
 async def _readable(descriptor: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ ENTER = Path(__file__).with_name("enter.py")
 _ENTER_INSIDE = "/lambda/enter.py"
 _REQUEST = "{request}"
 _REPORT = "{report}"
+_KEPT = "{kept}"
 MOST_FILES = 1 << 14
 """Most files in a writable folder in memory: each takes a kilobyte that its size does not count."""
 
@@ -62,25 +62,27 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line with places for two descriptors, and the request that the first one is read from."""
+    """A command line with places for descriptors, and the request that the first one is read from."""
 
     argv: tuple[str, ...]
     request: dict[str, object] = field(repr=False)
 
-    def with_descriptors(self, request: int, report: int) -> tuple[str, ...]:
+    def with_descriptors(self, request: int, report: int, kept: int) -> tuple[str, ...]:
         """The command line for descriptors that it inherits."""
-        return tuple({_REQUEST: str(request), _REPORT: str(report)}.get(one, one) for one in self.argv)
+        places = {_REQUEST: str(request), _REPORT: str(report), _KEPT: str(kept)}
+        return tuple(places.get(one, one) for one in self.argv)
 
 
-def command(way: Way, order: Order, report: int) -> Command:
+def command(way: Way, order: Order, report: int, tether: int) -> Command:
     """What starts an order.
 
     Args:
         way: how it is kept apart.
         order: what is started.
         report: the descriptor that the number of the sandbox's first process is written to, as bubblewrap does it.
+        tether: the descriptor whose other end is closed when the program is to end.
     """
-    request = _request(order, unlimited_processes=way is Way.NONE)
+    request = _request(order, tether, alone=way is Way.NONE)
     match way:
         case Way.BUBBLEWRAP:
             return Command(_bubblewrap(order), request)
@@ -98,7 +100,7 @@ def command(way: Way, order: Order, report: int) -> Command:
             return Command(_python(str(ENTER), _REQUEST), request)
 
 
-def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
+def _request(order: Order, tether: int, *, alone: bool) -> dict[str, object]:
     limits = {
         "CORE": 0,
         "DATA": order.memory,
@@ -109,7 +111,7 @@ def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
         "RTPRIO": 0,
         "NICE": 20 - NICE,
     }
-    if not unlimited_processes:
+    if not alone:
         limits["NPROC"] = order.processes
     return {
         "outside": None,
@@ -120,6 +122,8 @@ def _request(order: Order, *, unlimited_processes: bool) -> dict[str, object]:
         "limits": limits,
         "filter": base64.b64encode(order.filter).decode(),
         "listener": order.listener,
+        "tether": tether,
+        "alone": alone,
     }
 
 
@@ -143,7 +147,10 @@ def _bubblewrap(order: Order) -> tuple[str, ...]:
     mounts = (*_mounts(order), Bind(str(ENTER), _ENTER_INSIDE))
     argv = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     argv += [] if order.network else ["--unshare-net"]
-    argv += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "lambda", "--info-fd", _REPORT]
+    # not --die-with-parent: who dies between telling of the sandbox's first process and letting it go on leaves it
+    # waiting for ever
+    argv += ["--sync-fd", _KEPT, "--info-fd", _REPORT]
+    argv += ["--new-session", "--clearenv", "--hostname", "lambda"]
     argv += ["--cap-drop", "ALL"]
     if order.uid is None:
         # nobody inside makes a namespace in which it has rights
@@ -184,7 +191,6 @@ def _outside(order: Order, report: int) -> dict[str, object]:
             case Memory(target, size):
                 memory.append((f"mode=1777,size={size},nr_inodes={MOST_FILES}", target))
     return {
-        "parent": os.getpid(),
         "report": report,
         "root": str(root),
         "network": order.network,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from graphs import constant, dense
@@ -25,6 +24,7 @@ from server.domain.engine import Look
 from server.domain.vision import BODIES, Estimation
 from server.errors import BadQuery, EngineFailure, FeatureOff, VersionNotEstimated
 from server.settings import Engine
+from tests.pictures import png
 from tests.unit.engines.made_packs import made, optional
 
 KNOWN = {
@@ -50,10 +50,6 @@ def own(folder: Path, **changed: object) -> Pack:
 
 def of(installed: Sequence[Pack], settings: Engine | None = None) -> Models:
     return assemble(installed, OnnxRuntime(threads=1), settings or Engine())
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 
 def test_several_versions_of_descriptors_are_served_side_by_side(pack: Pack, tmp_path: Path) -> None:

@@ -12,19 +12,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
 import psutil
 import pytest
 
 from engines.crew import processes
-from engines.crew.processes import ProcessCrew
+from engines.crew.processes import Manners, ProcessCrew
 from engines.crew.worker import Worker
 from engines.engine import DefaultEngine
 from engines.packs.pack import Pack
 from engines.vision.decoding import Image
 from server.errors import EngineFailure, Unavailable
 from server.settings import Engine
+from tests.pictures import png
 
 ONE = Engine(workers=1)
 
@@ -32,7 +31,7 @@ PROGRAM = """
 import asyncio, signal, sys
 from pathlib import Path
 import cv2, numpy, skimage.data
-from engines.crew.processes import ProcessCrew
+from engines.crew.processes import Manners, ProcessCrew
 from engines.engine import DefaultEngine
 from engines.packs.pack import load
 from server.settings import Engine
@@ -57,10 +56,6 @@ async def main():
 asyncio.run(main())
 """
 """An engine that works on an image until it hears Ctrl-C; then it waits for the image, and ends."""
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 def running(pid: int) -> bool:
@@ -234,6 +229,25 @@ async def test_a_replacement_that_cannot_load_its_networks_fails_calls_without_a
         assert str(tmp_path) not in failed.value.detail
         assert crew.pids == set()
         home.symlink_to(pack.folder)
+        assert len((await engine.detect(png(astronaut))).faces) == 1
+    finally:
+        await engine.close()
+
+
+async def test_a_process_that_took_the_place_of_one_that_crashed_ends_when_nobody_asks_it(
+    pack: Pack, astronaut: Image
+) -> None:
+    crew = ProcessCrew([pack], ONE, manners=Manners(idle_seconds=1))
+    engine = DefaultEngine([pack], ONE, crew=crew)
+    await engine.start()
+    try:
+        (pid,) = crew.pids
+        (first,) = await held(crew, engine, png(astronaut), 1)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EngineFailure, match="SIGKILL"):
+            await first
+        assert len(crew.pids) == 1
+        await asyncio.to_thread(until, lambda: not crew.pids)
         assert len((await engine.detect(png(astronaut))).faces) == 1
     finally:
         await engine.close()

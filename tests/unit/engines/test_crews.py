@@ -9,10 +9,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import psutil
 import pytest
@@ -21,7 +20,7 @@ from test_turns import Seen
 
 from engines.crew.crew import Unexpected, Work
 from engines.crew.line import Line, packed
-from engines.crew.processes import ProcessCrew
+from engines.crew.processes import Manners, ProcessCrew
 from engines.engine import DefaultEngine
 from engines.packs.errors import PackDamaged
 from engines.packs.pack import DEFAULT, Pack
@@ -30,7 +29,7 @@ from engines.vision.decoding import Image
 from server.domain.engine import Engine as Port
 from server.domain.engine import Look
 from server.domain.vision import BODIES, Estimation
-from server.engine_application import own_engine
+from server.engine_application import EngineOnDemand, behind_others, own_engine
 from server.errors import (
     EngineFailure,
     FeatureOff,
@@ -43,6 +42,7 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.settings import Engine, Settings
+from tests.pictures import png
 from tests.unit.engines.made_packs import optional
 
 FACE = frozenset(
@@ -56,10 +56,6 @@ FACE = frozenset(
         Estimation.DESCRIPTOR,
     }
 )
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 @asynccontextmanager
@@ -233,6 +229,97 @@ async def test_memory_that_is_short_ends_a_process_of_the_engine_first(crew: Pro
 async def test_a_process_lets_its_parent_go_first(crew: ProcessCrew, apart: DefaultEngine) -> None:
     own = psutil.Process().nice()
     assert {psutil.Process(pid).nice() for pid in crew.pids} == {min(19, own + 5)}
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not met():  # noqa: ASYNC110 - processes end without a word
+            await asyncio.sleep(0.02)
+
+
+async def test_processes_that_have_nothing_to_do_end_and_begin_again(pack: Pack, astronaut: Image) -> None:
+    settings = Engine(workers=2)
+    crew = ProcessCrew([pack], settings, manners=Manners(idle_seconds=0.5))
+    async with started(crew, pack, settings) as engine:
+        image = png(astronaut)
+        found = await engine.detect(image)
+        await until(lambda: not crew.pids)
+        for _ in range(2):
+            assert await engine.detect(image) == found
+            assert len(crew.pids) == 1
+            await until(lambda: not crew.pids)
+
+
+async def test_a_process_that_is_asked_again_and_again_stays(pack: Pack, astronaut: Image) -> None:
+    idle_seconds, settings = 1.0, Engine(workers=2)
+    crew = ProcessCrew([pack], settings, manners=Manners(idle_seconds=idle_seconds))
+    async with started(crew, pack, settings) as engine:
+        image = png(astronaut)
+        await engine.detect(image)
+        await until(lambda: len(crew.pids) == 1)
+        left = set(crew.pids)
+        ends = asyncio.get_running_loop().time() + 3 * idle_seconds
+        while asyncio.get_running_loop().time() < ends:
+            await engine.detect(image)
+        assert crew.pids == left
+
+
+async def test_processes_of_many_threads_end_while_others_are_asked(pack: Pack, astronaut: Image) -> None:
+    """Looks for idle processes come at every moment between the taking and the giving back of places."""
+    settings = Engine(workers=2)
+    crew = ProcessCrew([pack], settings, manners=Manners(idle_seconds=0.001))
+    async with started(crew, pack, settings) as engine:
+        image = png(astronaut)
+        found = await engine.detect(image)
+        for _ in range(5):
+            assert await asyncio.gather(*(engine.detect(image) for _ in range(4))) == [found] * 4
+
+
+def session_nice(pid: int) -> int | None:
+    """The nice value of a process's session among sessions, where the kernel shares between them first."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return int(file.read_text().split()[-1]) if file.exists() else None
+
+
+async def test_processes_behind_others_are_nicer_in_whatever_session(pack: Pack) -> None:
+    settings = Engine(workers=2)
+    crew = ProcessCrew([pack], settings, manners=Manners(nice=10))
+    own = psutil.Process().nice()
+    async with started(crew, pack, settings):
+        for pid in crew.pids:
+            assert psutil.Process(pid).nice() == min(19, own + 15)
+            assert os.getsid(pid) == pid
+            assert session_nice(pid) in {None, 15}
+
+
+def test_an_engine_behind_others_takes_a_quarter_of_what_one_of_theirs_does() -> None:
+    def workers(engine: dict[str, int], tasks: dict[str, int]) -> int:
+        return behind_others(Settings.model_validate({"engine": engine, "tasks": tasks})).engine.workers
+
+    assert [workers({"workers": one}, {}) for one in (1, 2, 4, 7, 8, 16)] == [1, 1, 1, 1, 2, 4]
+    assert workers({}, {}) == max(1, len(os.sched_getaffinity(0)) // 4)
+    assert workers({"workers": 2}, {"engine_workers": 3}) == 3
+
+
+async def test_the_engine_of_tasks_stands_behind_others_and_gives_its_memory_back(pack: Pack, astronaut: Image) -> None:
+    settings = Settings.model_validate(
+        {"models": pack.folder.parent, "engine": {"workers": 8}, "tasks": {"engine_idle_seconds": 1, "engine_nice": 4}}
+    )
+    before, nice = set(psutil.Process().children()), psutil.Process().nice()
+
+    def begun() -> set[psutil.Process]:
+        return set(psutil.Process().children()) - before
+
+    async with AsyncExitStack() as closing:
+        on_demand = EngineOnDemand(settings, closing)
+        assert begun() == set()
+        engine = await on_demand.get()
+        assert await on_demand.get() is engine
+        assert [one.nice() for one in begun()] == [min(19, nice + 9)] * 2
+        await until(lambda: not begun())
+        assert (await engine.detect(png(astronaut))).faces
+        assert len(begun()) == 1
+    assert begun() == set()
 
 
 @pytest.mark.parametrize(("processes", "children"), [(True, 1), (False, 0)])

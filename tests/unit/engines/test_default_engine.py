@@ -21,6 +21,7 @@ from server.domain.engine import Look
 from server.domain.vision import WARP_SIZE, Estimation, Rect
 from server.errors import EngineFailure, FeatureOff, ImageTooLarge, NotAnImage, Unavailable, WrongSampleSize
 from server.settings import Engine
+from tests.pictures import png
 
 SERVED = {
     Estimation.HEAD_POSE,
@@ -31,10 +32,6 @@ SERVED = {
     Estimation.EYES,
     Estimation.MOUTH,
 }
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 def vector(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -28,13 +28,10 @@ from engines.vision.view import FaceView
 from server.domain.checks import CheckName, FaceQuality
 from server.domain.engine import Look
 from server.domain.vision import DetectedFace, Estimation, EyeState, Glasses, Mask, MaskState, Rect
+from tests.pictures import png
 
 QUALITY = frozenset({Estimation.FACE_QUALITY})
 POINTS = np.array([(-0.5, 0), (0.5, 0), (0, 0.6), (-0.44, 1.108), (0.44, 1.108)], np.float32)
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 def drawn(

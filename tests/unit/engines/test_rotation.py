@@ -16,12 +16,9 @@ from engines.vision.decoding import Image
 from server.domain.engine import Look
 from server.domain.vision import Estimation, Rect
 from server.settings import Engine
+from tests.pictures import png
 
 POSE = Look(estimations=frozenset({Estimation.HEAD_POSE}))
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 @pytest_asyncio.fixture(scope="module")

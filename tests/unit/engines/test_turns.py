@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from engines.runtime.spending import spending
 from engines.vision.decoding import Image
 from server.errors import Busy, NotAnImage
 from server.settings import Engine
+from tests.pictures import png
 
 
 @dataclass
@@ -60,10 +60,6 @@ class Sleeper:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def png(image: Image) -> bytes:
-    return cv2.imencode(".png", np.asarray(image)[..., ::-1])[1].tobytes()
 
 
 def test_a_run_is_spent_and_is_the_sessions_own() -> None:
