@@ -58,15 +58,25 @@ def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM. The exit status: 0 after an orderly stop, 1 where something could not start."""
     console = Console()
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate = up_certificates.check(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
         asyncio.run(_run(settings, plan, certificate, console))
     except (CertificateUnusable, PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except OSError as error:
+        where = error.filename or settings.data
+        console.print(
+            f"{where}: {error.strerror or error}. LUNA_DATA names the data folder: Luna has to be able to write there.",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         return 1
     return 0
 
@@ -242,7 +252,9 @@ async def _run(settings: Settings, plan: Plan, certificate: Certificate | None, 
         if event.what is Happening.READY:
             console.print(f"{event.program} is ready after {event.seconds:.1f} s")
         elif event.what in _SHOWN:
-            console.print(f"{event.program} {event.what.value} {event.detail}".rstrip(), style="yellow", markup=False)
+            # the end of a log that a detail may bring along is printed once, when all has been stopped
+            what = event.detail.partition("\n")[0] or event.what.value
+            console.print(f"{event.program}: {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
     beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
