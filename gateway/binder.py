@@ -27,7 +27,7 @@ from gateway.forms import (
     rest_field,
     rest_message,
 )
-from gateway.refusals import Place, Refusal, joined
+from gateway.refusals import Place, Refusal, extra, joined
 from server.errors import BadBase64, BadBody, MissingField
 
 Convert = Callable[[object, str], object]
@@ -288,7 +288,7 @@ class _Object:
         for name, item in value.items():
             member = self.members.get(name)
             if member is None:
-                raise BadBody(field=joined(path, name), message="extra fields not permitted")
+                raise BadBody(field=joined(path, name), message=extra(name, self.members))
             member(message, item, joined(path, name))
         for either in self.needed:
             if value.keys().isdisjoint(either):

@@ -14,6 +14,7 @@ from gateway.images import images, one_image
 from gateway.media import BYTES, JSON, MSGPACK, MULTIPART, MediaType, parse
 from gateway.multipart import split
 from gateway.places import CONTENT_TYPE, Places
+from gateway.refusals import extra
 from gateway.sources import given
 from server.errors import (
     BadBody,
@@ -126,7 +127,7 @@ class Body:
         given: set[str] = set()
         for part in split(data, media.parameters.get("boundary", "")):
             if part.name not in self._parts:
-                raise BadBody(field=part.name, message="extra fields not permitted")
+                raise BadBody(field=part.name, message=extra(part.name, self._parts))
             known, fill = self._parts[part.name]
             if part.name in given and not known.repeated:
                 raise BadMultipart(message=f"part '{part.name}' is given twice")

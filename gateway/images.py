@@ -22,7 +22,7 @@ from gateway.binder import Binder, Fill, from_base64
 from gateway.documents import read_json
 from gateway.media import BASE64_IMAGES, IMAGES, JSON, MULTIPART, MediaType
 from gateway.multipart import Part, split
-from gateway.refusals import joined
+from gateway.refusals import extra, joined
 from server.errors import (
     BadBody,
     BadContentType,
@@ -220,7 +220,7 @@ def only(item: object, known: Collection[str], path: str) -> dict[str, object]:
         raise BadBody(field=path, message="object expected")
     for name in item:
         if name not in known:
-            raise BadBody(field=joined(path, name), message="extra fields not permitted")
+            raise BadBody(field=joined(path, name), message=extra(name, known))
     return item
 
 

@@ -161,7 +161,7 @@ class Manual:
             entries = tuple(
                 Entry(source.path, source.title, " ".join((source.title, *_HEADING.findall(source.text))).lower())
                 for source in known
-                if source.folder == folder
+                if source.folder == folder and not source.program  # the pages that are about them lead there
             )
             if entries:
                 made.append(Group(_GROUPS.get(folder, folder), entries))

@@ -352,7 +352,7 @@ _SCHEMES: Schema = {
         "type": "apiKey",
         "in": "header",
         "name": "Luna-Account-Id",
-        "description": "Names an account and proves nothing: off unless access.account_header is set. Deprecated.",
+        "description": "Names an account, proves nothing: off unless LUNA_ACCESS__ACCOUNT_HEADER is set. Deprecated.",
     },
 }
 _PARAMETERS: Schema = {

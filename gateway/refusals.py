@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from string import Formatter
@@ -12,6 +13,10 @@ from server.errors import BadBody, BadQuery, LunaError, catalogue
 
 LONGEST_ECHO = 64
 """Characters of a bad value that its error repeats."""
+
+
+_ALIKE = 0.8
+"""Share of a name that has to be the same for another one to be meant."""
 
 
 class Place(Enum):
@@ -54,6 +59,12 @@ def shortened(found: object) -> str:
     """A bad value as text that is short enough to be repeated to its sender."""
     text = str(found)
     return text if len(text) <= LONGEST_ECHO else text[:LONGEST_ECHO] + "..."
+
+
+def extra(name: str, known: Collection[str]) -> str:
+    """What is said of a member that there is not; of a short name also which one may be meant."""
+    alike = get_close_matches(name, list(known), 1, _ALIKE) if len(name) <= LONGEST_ECHO else []
+    return "extra fields not permitted" + (f"; is '{alike[0]}' meant?" if alike else "")
 
 
 def joined(path: str, member: str | int) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LUNA_"
@@ -22,6 +24,9 @@ PASSWORD = "LUNA_PASSWORD"  # noqa: S105 - a name
 
 BEHIND = "127.0.0.1"
 """Host of the servers that Envoy stands before on the same machine."""
+
+STORES = ("file://", "s3://", "s3a://", "gs://", "az://", "adl://", "azure://", "abfs://", "abfss://", "https://")
+"""How the address of a blob store begins: a folder, or an object store that `obstore` knows."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
@@ -35,10 +40,26 @@ class Registration(Enum):
     ADMIN = "admin"
 
 
+def _blank_is_none(values: object, fields: Mapping[str, FieldInfo]) -> object:
+    """What is given for a node, without the empty texts of settings that may be left out: `LUNA_DATABASE__URL=`."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: value
+        for name, value in values.items()
+        if not (isinstance(value, str) and not value.strip() and name in fields and fields[name].default is None)
+    }
+
+
 class Group(BaseModel):
     """A node of the tree."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, values: object) -> object:
+        return _blank_is_none(values, cls.model_fields)
 
 
 def _file(value: object) -> object:
@@ -135,15 +156,34 @@ class Grpc(Group):
     drain_seconds: float = Field(10, ge=0, description="How long a stopping server lets running calls finish.")
 
     @property
+    def reached(self) -> str:
+        """Where programs of this machine reach gRPC: an address that stands for all of the machine's is loopback."""
+        host = {"0.0.0.0": BEHIND, "::": "::1", "[::]": "::1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
+
+    @property
     def listen(self) -> str:
         """What a server process listens on, as gRPC writes it."""
         return f"{BEHIND}:{self.server_port}" if self.server_port else f"{self.host}:{self.port}"
 
 
+def _begins(*schemes: str) -> AfterValidator:
+    """An address begins with one of these; it is shown to nobody, since it may hold a password."""
+
+    def check(url: object) -> object:
+        text = url.get_secret_value() if isinstance(url, SecretStr) else url
+        if isinstance(text, str) and not text.startswith(schemes):
+            message = f"begins with none of {', '.join(schemes)}"
+            raise ValueError(message)
+        return url
+
+    return AfterValidator(check)
+
+
 class Database(Group):
     """PostgreSQL."""
 
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr | None, _begins("postgresql://", "postgres://")] = Field(
         None, description="postgresql://user:password@host/name of an external server; empty starts the embedded one."
     )
     pool_size: int = Field(10, ge=1, description="Connections that a process keeps.")
@@ -154,20 +194,32 @@ class Database(Group):
 class Redis(Group):
     """Redis."""
 
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr | None, _begins("redis://", "rediss://", "unix://")] = Field(
         None, description="redis://[:password@]host:port/number of an external server; empty starts the embedded one."
     )
     timeout_seconds: float = Field(5, gt=0, description="Longest wait for one answer.")
 
 
+def _named(value: object) -> object:
+    """Names and values as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        message = 'is no JSON, as {"name": "value"} is'
+        raise ValueError(message) from None
+
+
 class Blobs(Group):
     """Where samples, images and objects are kept."""
 
-    url: str | None = Field(
+    url: Annotated[str | None, _begins(*STORES)] = Field(
         None, description="file:///folder, s3://bucket/prefix, gs:// or az://; empty keeps them in the data folder."
     )
-    options: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Options of the object store, for example endpoint, region, access_key_id."
+    options: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_named)] = Field(
+        default_factory=dict,
+        description="Options of the object store, as JSON, for example endpoint, region, access_key_id.",
     )
 
 
@@ -434,7 +486,7 @@ class Kubernetes(Group):
         description="http://host:port of `luna lambdas`, as lambdas fetch their archive from inside the cluster. The "
         "host is SERVICE.NAMESPACE.svc or an IP address.",
     )
-    host_labels: dict[str, str] = Field(
+    host_labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_named)] = Field(
         default_factory=lambda: {"app.kubernetes.io/name": "luna-lambdas"},
         description="Labels, as JSON, of the pods of `luna lambdas`: they alone may call lambdas.",
     )
@@ -548,6 +600,10 @@ class Metrics(Group):
     )
 
 
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -559,7 +615,9 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="Folder of prepared model packs; empty is `models` in the data folder."
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR."
+    )
     rest: Rest = Field(default_factory=Rest)
     tls: Tls = Field(default_factory=Tls)
     grpc: Grpc = Field(default_factory=Grpc)
@@ -574,6 +632,11 @@ class Settings(BaseSettings):
     websocket: Websocket = Field(default_factory=Websocket)
     tasks: Tasks = Field(default_factory=Tasks)
     lambdas: Lambdas = Field(default_factory=Lambdas)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, values: object) -> object:
+        return _blank_is_none(values, cls.model_fields)
 
     @property
     def models_folder(self) -> Path:
@@ -592,15 +655,27 @@ def load() -> Settings:
     """The settings of this process, from its environment.
 
     Raises:
-        ValueError: a value is out of its range, or a variable with the prefix names no setting.
+        ValidationError: a value is out of its range, or a name within a group names no setting.
+        UnknownSetting: a variable with the prefix names no setting.
     """
     settings = Settings()
     known = {PASSWORD, *(PREFIX + name.upper() for name in Settings.model_fields)}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper().split("__", maxsplit=1)[0] not in known:
-            message = f"{name} names no setting"
-            raise ValueError(message)
+            raise UnknownSetting(name)
     return settings
+
+
+class UnknownSetting(ValueError):
+    """A variable with the prefix names no setting.
+
+    Attributes:
+        name: The variable.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} names no setting")
 
 
 class NotConfigured(Exception):

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.packs import catalogue
 from engines.packs.errors import PackDamaged, PackMissing
 from engines.packs.manifest import Manifest, Model, PackFile, Task
 
@@ -91,8 +92,12 @@ def load(folder: Path, pack: str) -> Pack:
 
 def cure(pack: str) -> str:
     """What the operator does where a pack is not there."""
-    command = "prepare" if pack == DEFAULT else f"install {pack}"
-    return f"`luna models {command}` makes it"
+    if pack == DEFAULT:
+        return "`luna models prepare` makes it"
+    if pack in catalogue.names():
+        return f"`luna models install {pack}` installs it"
+    known = ", ".join(catalogue.names())
+    return f"`luna models install {pack} --folder FOLDER` installs one of your own; the catalogue has {known}"
 
 
 def sha256(path: Path) -> str:

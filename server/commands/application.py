@@ -28,7 +28,11 @@ application.add_typer(bench, name="bench")
 
 Target = Annotated[
     str,
-    typer.Option(help="Address of the service's gRPC port; https:// before it is TLS, http:// plain text."),
+    typer.Option(
+        help="Address of the service's gRPC port; https:// before it is TLS, http:// plain text. "
+        "Empty is where the settings say that `luna up` serves it.",
+        show_default=False,
+    ),
 ]
 Authorities = Annotated[
     Path | None, typer.Option("--ca", help="PEM file of authorities that the service is known by: TLS.")
@@ -39,21 +43,37 @@ Password = Annotated[str, typer.Option(help="Password of the login.", envvar=set
 
 def load_settings() -> Settings:
     """The settings of this process; a wrong one ends it with its name."""
+    from server.commands.wrong_settings import unknown, wrong
+
     try:
         return settings.load()
     except ValidationError as error:
-        for one in error.errors():
-            name = settings.PREFIX + "__".join(str(part) for part in one["loc"]).upper()
-            print(f"{name}: {one['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
+        print("\n".join(wrong(error)), file=sys.stderr)
+    except settings.UnknownSetting as error:
+        print(unknown(error.name), file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from server.version import VERSION
+
+        print(".".join(map(str, VERSION)))
+        raise typer.Exit
+
+
+@application.callback()
+def luna(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """An open face-recognition backend."""
 
 
 @application.command()
 def up() -> None:
-    """Run everything that this machine needs: database, Redis, servers, worker and Envoy."""
+    """Run everything that this machine needs: database, Redis, servers, worker, lambdas and Envoy."""
     from server.commands.up import run
 
     raise typer.Exit(run(load_settings()))
@@ -77,7 +97,7 @@ def engine() -> None:
 
 @application.command()
 def worker() -> None:
-    """Run the worker process: upkeep of the stores."""
+    """Run a worker process: parts of tasks, schedules, and upkeep of the stores."""
     from server.commands.worker import run
 
     run(load_settings())
@@ -93,7 +113,7 @@ def lambdas() -> None:
 
 @application.command()
 def demo(
-    target: Target = "127.0.0.1:50051",
+    target: Target = "",
     login: Login = "",
     password: Password = "",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("luna-demo"),
@@ -145,7 +165,7 @@ def bench_engine(
 @bench.command()
 def lfw(
     pairs: Annotated[Path, typer.Option(help="Folder with LFW's pairs.txt and images.")],
-    target: Target = "127.0.0.1:50051",
+    target: Target = "",
     login: Login = "",
     password: Password = "",
     limit: Annotated[int, typer.Option(help="Use only so many pairs of each fold; 0 is all.")] = 0,
@@ -272,7 +292,8 @@ def build() -> None:
 def reached(target: str, ca: Path | None) -> tuple[str, Trust | None]:
     """Host and port of a target, and what is believed of what answers there; None is plain text.
 
-    TLS is where the target begins with https://, where authorities are given, and where the settings say so.
+    An empty target is the service of this machine. TLS is where the target begins with https://, where authorities
+    are given, and where the settings say so.
     """
     from server.certificates import CertificateUnusable, authorities
     from server.edge_client import Trust, own_of, trust_of
@@ -283,7 +304,8 @@ def reached(target: str, ca: Path | None) -> tuple[str, Trust | None]:
         raise typer.Exit(2)
     if scheme == "http":
         return address, None
-    tls = load_settings().tls
+    loaded = load_settings()
+    tls, address = loaded.tls, address or loaded.grpc.reached
     try:
         if ca is not None:
             return address, Trust(authorities(ca, "--ca"), "", own_of(tls))

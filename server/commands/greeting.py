@@ -32,6 +32,7 @@ def lines(settings: Settings, login: str, password: str) -> tuple[str, ...]:
         f"REST   {rest}/6",
         f"gRPC   {target}   (reflection and grpc.health.v1 are on)",
         *([secure] if secure else []),
+        f"docs   {rest}/docs/dev   (OpenAPI at {rest}/docs/spec)",
         f"data   {settings.data}   (logs in logs/)",
         f"login  {login}   password  {password}",
         "",

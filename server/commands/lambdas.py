@@ -11,6 +11,7 @@ import uvloop
 
 from server.certificates import CertificateUnusable
 from server.commands.logs import configure
+from server.commands.schema import NoSchema, bring_up
 from server.lambda_application import CannotHost, lambda_application
 from server.metrics import PortTaken
 from server.settings import NotConfigured, Settings
@@ -23,7 +24,7 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_host(settings))
-    except (NotConfigured, CannotHost, CertificateUnusable, PortTaken) as error:
+    except (NotConfigured, CannotHost, CertificateUnusable, PortTaken, NoSchema) as error:
         sys.exit(str(error))
 
 
@@ -32,6 +33,7 @@ async def _host(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await bring_up(settings)
     async with lambda_application(settings) as app:
         log.info("running lambdas, and taking their calls on %s:%d", settings.lambdas.host, app.port)
         await stop.wait()

@@ -13,6 +13,7 @@ from engines.packs.errors import PackError
 from server.application import application
 from server.certificates import CertificateUnusable
 from server.commands.logs import configure
+from server.commands.schema import NoSchema, bring_up
 from server.errors import EngineFailure
 from server.inference.remote import EngineUnreachable
 from server.metrics import PortTaken
@@ -26,7 +27,15 @@ def run(settings: Settings) -> None:
     configure(settings.log_level)
     try:
         uvloop.run(_serve(settings))
-    except (NotConfigured, CertificateUnusable, PackError, EngineFailure, EngineUnreachable, PortTaken) as error:
+    except (
+        NotConfigured,
+        CertificateUnusable,
+        PackError,
+        EngineFailure,
+        EngineUnreachable,
+        PortTaken,
+        NoSchema,
+    ) as error:
         sys.exit(str(error))
 
 
@@ -35,6 +44,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await bring_up(settings)
     async with application(settings) as app:
         await app.start()
         log.info("serving gRPC on port %d", app.port)

@@ -26,13 +26,12 @@ from gateway import edge
 from server.application import SERVICES
 from server.certificates import Certificate, CertificateUnusable
 from server.commands import administrator, greeting, models, up_certificates
+from server.commands.schema import NoSchema, bring_up_at
 from server.edge_client import LastingTrust, Trust, trusted_itself
-from server.errors import LunaError
 from server.lambdas.host import HEALTH
 from server.settings import BEHIND, Settings
 from server.supervisor import AlreadyRunning, Backing, Event, Happening, Program, StartFailed, Supervisor, backing
 from storage.embedded import CannotPrepare
-from storage.migrate import upgrade
 
 ENGINE_SECONDS = 300
 """A start loads every network; on a GPU it may first have to build plans."""
@@ -41,6 +40,9 @@ SERVER_SECONDS = 90
 """A start takes seconds, and up to `server.inference.remote.START_SECONDS` more where an engine has to come up."""
 
 LAMBDA_SECONDS = 60
+
+PATIENCE_SECONDS = 10
+"""When everything runs and is not healthy for so long, for one reason, it is told what is the matter."""
 
 _SHOWN = {Happening.ENDED, Happening.RESTARTING, Happening.FAILED}
 
@@ -58,15 +60,25 @@ def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM. The exit status: 0 after an orderly stop, 1 where something could not start."""
     console = Console()
     settings = settings.model_copy(update={"data": settings.data.expanduser().resolve()})
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate = up_certificates.check(settings)
         if not settings.engine.address:
             models.ensure(settings, console)
         plan = plan_of(settings, backing(settings))
         asyncio.run(_run(settings, plan, certificate, console))
     except (CertificateUnusable, PackError, CannotPrepare, AlreadyRunning, StartFailed) as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except OSError as error:
+        where = error.filename or settings.data
+        console.print(
+            f"{where}: {error.strerror or error}. LUNA_DATA names the data folder: Luna has to be able to write there.",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         return 1
     return 0
 
@@ -93,8 +105,8 @@ def plan_of(settings: Settings, behind: Backing) -> Plan:
         await _free(BEHIND, port, "LUNA_GRPC__SERVER_PORT")
         await _free(settings.websocket.host, socket, "LUNA_WEBSOCKET__PORT")
         try:
-            await upgrade(SecretStr(behind.database_url))
-        except LunaError as error:
+            await bring_up_at(SecretStr(behind.database_url))
+        except NoSchema as error:
             # the database may be on its way back: the supervisor takes an OSError as a start to be tried again
             raise ConnectionError(str(error)) from error
 
@@ -242,7 +254,9 @@ async def _run(settings: Settings, plan: Plan, certificate: Certificate | None, 
         if event.what is Happening.READY:
             console.print(f"{event.program} is ready after {event.seconds:.1f} s")
         elif event.what in _SHOWN:
-            console.print(f"{event.program} {event.what.value} {event.detail}".rstrip(), style="yellow", markup=False)
+            # the end of a log that a detail may bring along is printed once, when all has been stopped
+            what = event.detail.partition("\n")[0] or event.what.value
+            console.print(f"{event.program}: {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     supervisor = Supervisor(settings.data, plan.programs, listener=tell)
     beside = [asyncio.create_task(_announce(settings, plan, supervisor, console, began))]
@@ -258,7 +272,7 @@ async def _run(settings: Settings, plan: Plan, certificate: Certificate | None, 
 
 async def _announce(settings: Settings, plan: Plan, supervisor: Supervisor, console: Console, began: float) -> None:
     await supervisor.up.wait()
-    await _until_healthy(settings)
+    await _until_healthy(settings, console)
     lines = greeting.lines(settings, plan.login, plan.password)
     title = f"Luna is up after {time.monotonic() - began:.1f} s"
     if console.is_terminal:
@@ -333,12 +347,29 @@ async def _takes_lambdas(settings: Settings) -> bool:
     return await _status(f"{scheme}://{settings.lambdas.reached_at}{HEALTH}", context) == httpx.codes.OK
 
 
-async def _until_healthy(settings: Settings) -> None:
+async def _until_healthy(settings: Settings, console: Console) -> None:
+    """Return once the service says that it is healthy; what it says instead is told when it lasts."""
     if settings.tls.client_ca is not None and settings.tls.client_certificate is None:
         return  # it does not let this process in; the servers themselves have said that they serve
-    trust = LastingTrust(settings.tls)
-    while await _status(_healthcheck(settings), trust.context()) != httpx.codes.OK:  # noqa: ASYNC110 - of another process
+    trust, lasting, since, told = LastingTrust(settings.tls), "", 0.0, ""
+    while (answer := await _answer(_healthcheck(settings), trust.context())) is None or answer.is_error:
+        detail = _detail(answer)
+        if detail != lasting:
+            lasting, since = detail, time.monotonic()
+        if detail != told and time.monotonic() - since >= PATIENCE_SECONDS:
+            console.print(f"not healthy yet: {detail}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            told = detail
         await asyncio.sleep(0.1)
+
+
+def _detail(answer: httpx.Response | None) -> str:
+    """What an answer says is the matter."""
+    if answer is None:
+        return "REST does not answer"
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"REST answers {answer.status_code}"
 
 
 def _healthcheck(settings: Settings) -> str:
@@ -346,9 +377,14 @@ def _healthcheck(settings: Settings) -> str:
 
 
 async def _status(url: str, context: ssl.SSLContext | None = None) -> int | None:
+    answer = await _answer(url, context)
+    return None if answer is None else answer.status_code
+
+
+async def _answer(url: str, context: ssl.SSLContext | None = None) -> httpx.Response | None:
+    """The answer to a GET; None where nothing answers."""
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5, verify=context or True) as client:
-            answer = await client.get(url)
+            return await client.get(url)
     except httpx.HTTPError:
         return None
-    return answer.status_code

@@ -12,6 +12,7 @@ from datetime import timedelta
 import uvloop
 
 from server.commands.logs import configure
+from server.commands.schema import NoSchema, bring_up
 from server.commands.scratch import own_folder
 from server.domain.tokens import TokenRegistry
 from server.errors import LunaError
@@ -39,7 +40,7 @@ def run(settings: Settings, make: MakeKinds = kinds) -> None:
     try:
         with own_folder():
             uvloop.run(_work(settings, make))
-    except NotConfigured as error:
+    except (NotConfigured, NoSchema) as error:
         sys.exit(str(error))
 
 
@@ -48,6 +49,7 @@ async def _work(settings: Settings, make: MakeKinds) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await bring_up(settings)
     async with AsyncExitStack() as stack:
         database = Database(
             address(settings.database.url, "DATABASE"), settings.database, application_name="luna-worker"

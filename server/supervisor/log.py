@@ -18,7 +18,7 @@ class Log:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.log"
-        self._start = 0
+        self._start: int | None = None
 
     def open(self) -> int:
         """A descriptor to append to, for a child to inherit; whoever asked for it closes it."""
@@ -43,7 +43,9 @@ class Log:
         self._start = 0
 
     def tail(self) -> str:
-        """The last lines since the last start."""
+        """The last lines since the last start; what an earlier supervisor's program wrote is not of this one's."""
+        if self._start is None:
+            return ""
         try:
             with self.path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)

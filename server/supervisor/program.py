@@ -95,11 +95,12 @@ class StartFailed(RuntimeError):
     Attributes:
         program: Its name.
         reason: What happened last.
-        tail: The end of its log.
+        tail: The end of its log; empty where it has written nothing, or did not even begin.
     """
 
     def __init__(self, program: str, reason: str, log: Path, tail: str) -> None:
         self.program = program
         self.reason = reason
         self.tail = tail
-        super().__init__(f"{program} could not be started: {reason}\n{tail or 'Its log is empty.'}\nAll of it: {log}")
+        end = f"\n{tail}\nAll of it: {log}" if tail else ""
+        super().__init__(f"{program} could not be started: {reason}{end}")

@@ -209,6 +209,59 @@ def test_a_wrong_setting_ends_the_command_with_its_name_and_no_traceback(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [({"LUNA_REST__PROT": "1"}, "LUNA_REST__PROT names no setting: is LUNA_REST__PORT meant?"),
+     ({"LUNA_REST_PORT": "1"}, "LUNA_REST_PORT names no setting: is LUNA_REST__PORT meant?"),
+     ({"LUNA_QUUX": "1"}, "LUNA_QUUX names no setting: `luna config reference` prints all there are"),
+     ({"LUNA_REST__PORT": "70000"}, "LUNA_REST__PORT is '70000': Input should be less than or equal to 65535"),
+     ({"LUNA_ENGINE__DEVICE": "gpu"}, "What runs the networks: cpu; cuda:N is ONNX Runtime"),
+     ({"LUNA_LOG_LEVEL": "loud"}, "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+     ({"LUNA_BLOBS__OPTIONS": "region=x"}, "LUNA_BLOBS__OPTIONS: is no JSON"),
+     ({"LUNA_BLOBS__URL": "/tmp/x"}, "LUNA_BLOBS__URL is '/tmp/x': begins with none of file://, s3://"),
+     ({"LUNA_REDIS__URL": "host:6379"}, "LUNA_REDIS__URL: begins with none of redis://, rediss://, unix://")],
+)  # fmt: skip
+def test_a_wrong_setting_is_told_with_what_was_found_and_what_is_allowed(
+    environment: dict[str, str], told: str
+) -> None:
+    ended = luna("config", "show", environment=environment)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+
+
+def test_an_address_that_is_wrong_is_not_printed_with_its_password() -> None:
+    ended = luna("config", "show", environment={"LUNA_DATABASE__URL": "mysql://luna:hunter2@host/luna"})
+    assert "LUNA_DATABASE__URL: begins with none of postgresql://" in ended.stderr
+    assert "hunter2" not in ended.stdout + ended.stderr
+
+
+def test_every_wrong_setting_is_told_at_once() -> None:
+    ended = luna("config", "show", environment={"LUNA_REST__PORT": "x", "LUNA_GRPC__PORT": "y"})
+    assert {line.split()[0] for line in ended.stderr.splitlines()} == {"LUNA_REST__PORT", "LUNA_GRPC__PORT"}
+
+
+def test_an_empty_text_is_as_good_as_no_setting_where_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE__URL", "REDIS__URL", "BLOBS__URL", "MODELS", "ACCESS__ADMIN_PASSWORD", "ENGINE__SECRET"):
+        monkeypatch.setenv(f"LUNA_{name}", "")
+    loaded = settings.load()
+    assert (loaded.database.url, loaded.redis.url, loaded.blobs.url, loaded.models) == (None, None, None, None)
+    assert (loaded.access.admin_password, loaded.engine.secret) == (None, None)
+    assert loaded.models_folder == loaded.data / "models"
+
+
+def test_the_level_of_the_log_knows_no_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNA_LOG_LEVEL", "warning")
+    assert settings.load().log_level == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("127.0.0.1", "127.0.0.1:7"), ("0.0.0.0", "127.0.0.1:7"), ("::", "[::1]:7"), ("faces.org", "faces.org:7")],
+)
+def test_programs_of_the_machine_reach_grpc_where_it_is_served(host: str, reached: str) -> None:
+    assert Grpc(host=host, port=7).reached == reached
+
+
 def test_a_server_process_has_the_public_address_unless_it_stands_behind_envoy() -> None:
     assert Grpc(host="0.0.0.0", port=50051).listen == "0.0.0.0:50051"
     behind = Grpc(host="0.0.0.0", port=50051, server_port=50052)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,7 +19,7 @@ from sqlalchemy import Connection, text
 
 from server import settings
 from storage.database import Database
-from storage.migrate import FOLDER, configuration, upgrade
+from storage.migrate import FOLDER, SchemaUnknown, configuration, upgrade
 from storage.schema import Xid8, metadata
 from tests.servers import PostgresServer
 
@@ -102,6 +105,41 @@ async def test_a_difference_would_be_seen(database: Database) -> None:
         await connection.execute(text("DROP INDEX faces_external_id_idx"))
         await connection.execute(text("ALTER TABLE face_descriptors DROP CONSTRAINT face_descriptors_face_id_fkey"))
         assert len(await connection.run_sync(differences)) == 3
+
+
+async def test_a_database_that_a_later_version_has_used_is_refused_in_a_sentence(
+    database: Database, database_url: SecretStr
+) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaUnknown, match="9999, which this version of Luna does not know"):
+        await upgrade(database_url)
+
+
+async def test_a_worker_that_is_started_by_itself_brings_an_empty_database_to_the_schema(
+    empty_url: SecretStr, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNA_")}
+    environment |= {"LUNA_DATA": str(tmp_path), "LUNA_DATABASE__URL": empty_url.get_secret_value()}
+    environment["LUNA_REDIS__URL"] = "redis://127.0.0.1:1/0"  # a worker connects when it needs it
+    luna = str(Path(sys.executable).with_name("luna"))
+    with (tmp_path / "log").open("wb") as log:
+        worker = await asyncio.create_subprocess_exec(luna, "worker", env=environment, stdout=log, stderr=log)
+    try:
+        async with asyncio.timeout(30):
+            while "working" not in (tmp_path / "log").read_text():
+                assert worker.returncode is None, (tmp_path / "log").read_text()
+                await asyncio.sleep(0.1)
+    finally:
+        worker.terminate()
+        async with asyncio.timeout(20):
+            await worker.wait()
+    database = Database(empty_url, settings.Database())
+    try:
+        async with database.transaction() as connection:
+            assert await connection.run_sync(differences) == []
+    finally:
+        await database.close()
 
 
 async def test_several_processes_migrate_an_empty_database_at_once(empty_url: SecretStr) -> None:

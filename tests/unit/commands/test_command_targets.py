@@ -59,6 +59,12 @@ def test_without_a_word_it_is_plain_text() -> None:
     assert reached("http://a:1", None) == ("a:1", None)
 
 
+def test_a_target_that_is_not_given_is_the_service_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNA_GRPC__HOST", "0.0.0.0")
+    monkeypatch.setenv("LUNA_GRPC__PORT", "50999")
+    assert reached("", None) == ("127.0.0.1:50999", None)
+
+
 def test_a_target_of_https_is_believed_as_everybody_believes_it() -> None:
     assert reached("https://a:1", None) == ("a:1", Trust())
 

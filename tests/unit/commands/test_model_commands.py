@@ -128,7 +128,8 @@ def test_a_manifest_of_ones_own_that_is_wrong_is_named_with_its_member(data: Pat
 def test_an_unknown_pack_cannot_be_shown(data: Path) -> None:
     answer = luna("show", "nothing")
     assert answer.exit_code == 1
-    assert "luna models install nothing" in answer.stderr
+    assert "luna models install nothing --folder" in answer.stderr
+    assert "liveness, opencv-zoo" in answer.stderr
     assert "the publisher's figure" in luna("show", "opencv-zoo").output
 
 

@@ -118,7 +118,21 @@ def test_only_the_names_of_pages_are_found(path: str) -> None:
 
 def test_the_index_names_every_page() -> None:
     assert MANUAL.page("") == MANUAL.page(INDEX)
-    assert {f"/docs/dev/{path}" for path in MANUAL.paths if path != INDEX} <= set(PAGES[f"/docs/dev/{INDEX}"].links)
+    pages = {path for path in MANUAL.paths if path.endswith(".html") and path != INDEX}
+    assert {f"/docs/dev/{path}" for path in pages} <= set(PAGES[f"/docs/dev/{INDEX}"].links)
+
+
+def test_a_page_leads_to_every_program_and_its_list_of_pages_names_none() -> None:
+    programs = {f"/docs/dev/{path}" for path in MANUAL.paths if not path.endswith(".html")}
+    assert programs
+    assert programs <= {link for page in PAGES.values() for link in page.links}
+    assert programs.isdisjoint(PAGES[f"/docs/dev/{INDEX}"].links)
+
+
+def test_every_page_has_a_title_of_its_own() -> None:
+    titles = [source.title for source in sources() if not source.program]
+    assert [title for title in titles if title.endswith((".html", ".md"))] == []
+    assert len(set(titles)) == len(titles)
 
 
 def test_links_between_files_are_links_between_pages() -> None:

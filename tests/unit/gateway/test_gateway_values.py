@@ -252,6 +252,17 @@ def test_values_that_do_not_fit_are_refused_with_their_path(
     assert (caught.value.code, path in caught.value.detail) == (code, True), caught.value.detail
 
 
+def test_a_member_that_is_spelt_wrong_is_told_with_the_one_that_may_be_meant() -> None:
+    def refused(value: dict[str, object]) -> str:
+        with pytest.raises(LunaError) as caught:
+            Binder(binary=False).bind(faces_pb2.CreateFaceRequest(), value)
+        return str(caught.value)
+
+    assert "Path: 'user_dat', message: 'extra fields not permitted; is 'user_data' meant?'" in refused({"user_dat": ""})
+    assert "message: 'extra fields not permitted'" in refused({"quux": ""})
+    assert "message: 'extra fields not permitted'" in refused({"user_data" * 1000: ""})
+
+
 def test_bytes_are_base64_in_json_and_bytes_in_msgpack() -> None:
     data = b"\0\xff\xfe"
     for binary, value in ((False, base64.b64encode(data).decode()), (True, data)):

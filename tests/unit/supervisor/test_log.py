@@ -26,6 +26,11 @@ def test_a_log_that_is_not_there_has_an_empty_tail(tmp_path):
     assert Log(tmp_path, "x").tail() == ""
 
 
+def test_what_an_earlier_supervisor_has_left_is_not_the_tail_of_a_program_that_never_began(tmp_path):
+    write(Log(tmp_path, "x"), b"yesterday\n")
+    assert Log(tmp_path, "x").tail() == ""
+
+
 def test_a_log_is_continued_until_it_is_too_large(tmp_path, monkeypatch):
     log = Log(tmp_path, "x")
     write(log, b"one\n")
