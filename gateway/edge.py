@@ -42,7 +42,7 @@ from server.errors import (
 )
 from server.rpc.admission import RETRY_AFTER, takes_images
 from server.rpc.methods import streaming
-from server.settings import BEHIND, Settings
+from server.settings import BEHIND, Settings, reachable
 
 WORKERS = 2
 """Threads of Envoy: one serves some thousand requests a second, more than a server process does."""
@@ -171,14 +171,14 @@ def render(
         ports=list(ports),
         socket_paths=sorted(socket_paths(services)) if sockets else [],
         socket_ports=list(sockets),
-        socket_upstream=_reachable(settings.websocket.host),
+        socket_upstream=_address(reachable(settings.websocket.host)),
         socket_health=HEALTH,
         proxied_paths=_proxied_paths(services) if proxied else [],
         lambda_script=str(files["lambda.lua"].resolve()),
         lambda_timeout=f"{settings.lambdas.call_seconds + LATE_SECONDS:.3f}s",
         lambda_health=HEALTH,
-        lambda_discovery="STATIC" if _is_address(_reachable(proxied_host)) else "STRICT_DNS",
-        lambda_host=_reachable(proxied_host),
+        lambda_discovery="STATIC" if _is_address(_address(reachable(proxied_host))) else "STRICT_DNS",
+        lambda_host=_address(reachable(proxied_host)),
         lambda_port=proxied_port,
         lambda_ca=str(settings.lambdas.ca or ""),
         lambda_name=settings.lambdas.expected,
@@ -291,10 +291,6 @@ def _lua(errors: Mapping[str, LunaError]) -> str:
         for key, error in errors.items()
     ]
     return "{" + ", ".join(rows) + "}"
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, _address(host))  # noqa: S104 compared only
 
 
 def _address(host: str) -> str:

@@ -28,7 +28,7 @@ from server.settings import LOOPBACK, Engine, Settings
 log = logging.getLogger(__name__)
 
 _SHARE = 4
-"""An engine behind others does the so-manieth part of what one of theirs does."""
+"""For so many images that an engine of theirs works on, one behind them works on one."""
 
 _AROUND = 1 << 20
 """Bytes around the image in a message between server and engine."""

@@ -25,7 +25,7 @@ from server.lambdas.proxy import Proxy
 from server.lambdas.reconciler import Reconciler
 from server.metrics import Metrics, PortTaken, served
 from server.rpc.authorization import Authorizer
-from server.settings import Settings, address
+from server.settings import Settings, address, reachable
 from storage import redis
 from storage.accounts import PostgresAccountStore
 from storage.blobs import BlobStore
@@ -142,6 +142,7 @@ def lambda_runner(settings: Settings) -> LambdaRunner:
     """
     if settings.lambdas.runner == "kubernetes":
         return KubernetesRunner(settings.lambdas)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(settings.grpc.host, settings.grpc.host)  # noqa: S104 compared only
     folder = settings.data.expanduser().resolve() / "lambdas"
-    return LocalRunner(settings.lambdas, folder, (host, settings.grpc.port), LastingTrust(settings.tls))
+    return LocalRunner(
+        settings.lambdas, folder, (reachable(settings.grpc.host), settings.grpc.port), LastingTrust(settings.tls)
+    )

@@ -32,6 +32,17 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
 
 
+def reachable(host: str) -> str:
+    """Where this machine reaches what listens on a host: on loopback where that stands for all of its addresses."""
+    return {"0.0.0.0": BEHIND, "::": "::1", "[::]": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+
+
+def reached_at(host: str, port: int) -> str:
+    """The same with the port, as gRPC and HTTP write it."""
+    host = reachable(host)
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 class Registration(Enum):
     """Who may create accounts: `auto` is open while every listener is on loopback, and admin otherwise."""
 
@@ -157,9 +168,8 @@ class Grpc(Group):
 
     @property
     def reached(self) -> str:
-        """Where programs of this machine reach gRPC: an address that stands for all of the machine's is loopback."""
-        host = {"0.0.0.0": BEHIND, "::": "::1", "[::]": "::1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
-        return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
+        """Where programs of this machine reach gRPC."""
+        return reached_at(self.host, self.port)
 
     @property
     def listen(self) -> str:
@@ -583,8 +593,7 @@ class Lambdas(Group):
     @property
     def reached_at(self) -> str:
         """host:port of the process that runs them, as servers and Envoy of this machine reach it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}.get(self.host, self.host)  # noqa: S104 compared only
-        return self.address or f"{host}:{self.port}"
+        return self.address or reached_at(self.host, self.port)
 
 
 class Metrics(Group):

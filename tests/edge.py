@@ -307,10 +307,13 @@ async def _answers(port: int, process: subprocess.Popen[bytes], log: Path) -> No
         if process.poll() is not None:
             break
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             await asyncio.sleep(0.05)
             continue
+        # until Envoy has closed its end, too, this connection is one of those that it counts
+        writer.write_eof()
+        await reader.read()
         writer.close()
         await writer.wait_closed()
         return

@@ -101,7 +101,7 @@ def _step(graph: Rewriting, value: str, channels: int) -> tuple[str, _Doubles, _
         sources.reverse()
     constant = graph.constant(sources[1])
     # of as many channels as the other has, or of all
-    if constant is None or graph.channels.get(sources[0]) != channels or constant.ndim > 4:
+    if constant is None or graph.channels(sources[0]) != channels or constant.ndim > 4:
         return None
     if constant.size != 1 and (constant.size != channels or constant.shape[-3:] != (channels, 1, 1)):
         return None

@@ -15,6 +15,9 @@ Weights = npt.NDArray[np.float32]
 BLOCK = 16
 """Channels of a block of ONNX Runtime's layout for convolutions; where the processor's are of 8, two of them."""
 
+SCALING = frozenset({"Add", "Sub", "Mul", "Div"})
+"""Operators that scale or move the channels of a value where the other operand is a constant."""
+
 _CONSTANTS_ALONE = 4
 """Version of ONNX since which constants need not be inputs."""
 
@@ -28,7 +31,6 @@ class Rewriting:
         nodes: in their order.
         makers: of each value the node that makes it; inputs and constants have none.
         users: of each value the nodes that use it.
-        channels: of values as they were before, where it is known: the size of the second axis of four.
 
     Args:
         model: what is rewritten.
@@ -36,9 +38,8 @@ class Rewriting:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model, graph = model, model.graph
-        known = onnx.shape_inference.infer_shapes(model).graph
-        shapes = {one.name: one.type.tensor_type.shape.dim for one in (*known.input, *known.value_info)}
-        self.channels = {name: shape[1].dim_value for name, shape in shapes.items() if len(shape) == 4}
+        shapes = {one.name: one.type.tensor_type.shape.dim for one in graph.input}
+        self._declared = {name: shape[1].dim_value for name, shape in shapes.items() if len(shape) == 4}
         self._constants = {one.name: one for one in graph.initializer}
         self._outputs = frozenset(one.name for one in graph.output)
         self.nodes: list[onnx.NodeProto] = []
@@ -63,6 +64,17 @@ class Rewriting:
         if tensor is None or tensor.data_type != onnx.TensorProto.INT64:
             return None
         return [int(one) for one in numpy_helper.to_array(tensor).ravel()]
+
+    def channels(self, name: str) -> int | None:
+        """Channels of a value that an input or a convolution makes, scaled or moved or not; None of any other."""
+        maker = self.makers.get(name)
+        if maker is None:
+            return self._declared.get(name)
+        if maker.op_type == "Conv":
+            weights = self.constant(maker.input[1])
+            return len(weights) if weights is not None and weights.ndim == 4 else None
+        sources = [one for one in maker.input if self.constant(one) is None]
+        return self.channels(sources[0]) if maker.op_type in SCALING and len(sources) == 1 else None
 
     def add(self, name: str, value: npt.NDArray[np.generic]) -> str:
         """A new constant; its name."""
